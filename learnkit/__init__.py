@@ -1,0 +1,174 @@
+"""learnkit: deep learning for people with a problem to solve.
+
+A `Learner` wraps a `DataBunch` and a model; everything else is a callback on one visible training loop
+(`learnkit.train.loop.fit`) or an application that builds the three (`learnkit.vision`).
+"""
+
+__version__ = "0.1.0"  # before the imports below, which read it
+
+from learnkit.core.device import T, default_device, seed_everything, to_np
+from learnkit.core.errors import (
+    CheckpointError,
+    DataError,
+    LearnkitError,
+    MissingExtraError,
+    NonFiniteError,
+    TrainingError,
+)
+from learnkit.core.hooks import ActivationStats, SaveFeatures
+from learnkit.core.layers import AdaptiveConcatPool2d, Flatten, children
+from learnkit.core.plots import plot_confusion_matrix, plots
+from learnkit.data.bunch import DataBunch
+from learnkit.data.loaders import TensorLoader
+from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order, split_by_stratum
+from learnkit.data.targets import Category, MultiCategory, Real, Target
+from learnkit.train.callbacks import (
+    CSVLog,
+    EarlyStopping,
+    GradientClip,
+    LossRegulariser,
+    MixUp,
+    ReduceOnPlateau,
+    SaveBest,
+    StopOnNaN,
+    TensorBoardLog,
+    WeightAverage,
+)
+from learnkit.train.checkpoint import load_model, save_model
+from learnkit.train.events import Callback, CancelBatch, CancelEpoch, CancelFit
+from learnkit.train.learner import Learner
+from learnkit.train.loop import Run, fit, validate
+from learnkit.train.lr_find import LRFindResult
+from learnkit.train.metrics import (
+    R2,
+    Accuracy,
+    AveragePrecision,
+    Collected,
+    FBeta,
+    Mean,
+    Metric,
+    Perplexity,
+    RocAuc,
+    Rooted,
+    TopKAccuracy,
+    accuracy,
+    accuracy_np,
+    average_precision,
+    error_rate,
+    exp_rmspe,
+    f1,
+    f2,
+    fbeta,
+    mae,
+    mse,
+    perplexity,
+    r2,
+    rmse,
+    roc_auc,
+    top_k_accuracy,
+)
+from learnkit.train.optim import LayerOptimizer, set_lrs
+from learnkit.train.recorder import ProgressTable, Recorder
+from learnkit.train.schedules import (
+    CosAnneal,
+    ScheduleRates,
+    constant,
+    cosine,
+    exponential,
+    flat_cosine,
+    linear,
+    one_cycle,
+    phases,
+    triangle,
+)
+
+__all__ = [
+    "R2",
+    "Accuracy",
+    "ActivationStats",
+    "AdaptiveConcatPool2d",
+    "AveragePrecision",
+    "CSVLog",
+    "Callback",
+    "CancelBatch",
+    "CancelEpoch",
+    "CancelFit",
+    "Category",
+    "CheckpointError",
+    "Collected",
+    "CosAnneal",
+    "DataBunch",
+    "DataError",
+    "EarlyStopping",
+    "FBeta",
+    "Flatten",
+    "GradientClip",
+    "LRFindResult",
+    "LayerOptimizer",
+    "Learner",
+    "LearnkitError",
+    "LossRegulariser",
+    "Mean",
+    "Metric",
+    "MissingExtraError",
+    "MixUp",
+    "MultiCategory",
+    "NonFiniteError",
+    "Perplexity",
+    "ProgressTable",
+    "Real",
+    "Recorder",
+    "ReduceOnPlateau",
+    "RocAuc",
+    "Rooted",
+    "Run",
+    "SaveBest",
+    "SaveFeatures",
+    "ScheduleRates",
+    "StopOnNaN",
+    "T",
+    "Target",
+    "TensorBoardLog",
+    "TensorLoader",
+    "TopKAccuracy",
+    "TrainingError",
+    "WeightAverage",
+    "accuracy",
+    "accuracy_np",
+    "average_precision",
+    "children",
+    "constant",
+    "cosine",
+    "default_device",
+    "error_rate",
+    "exp_rmspe",
+    "exponential",
+    "f1",
+    "f2",
+    "fbeta",
+    "fit",
+    "flat_cosine",
+    "get_cv_idxs",
+    "linear",
+    "load_model",
+    "mae",
+    "mse",
+    "one_cycle",
+    "perplexity",
+    "phases",
+    "plot_confusion_matrix",
+    "plots",
+    "r2",
+    "rmse",
+    "roc_auc",
+    "save_model",
+    "seed_everything",
+    "set_lrs",
+    "split_by_group",
+    "split_by_order",
+    "split_by_stratum",
+    "to_np",
+    "top_k_accuracy",
+    "triangle",
+    "validate",
+]

@@ -1,0 +1,1 @@
+"""Shared foundations: errors, devices, layers, hooks and drawing. Imports torch and numpy only."""

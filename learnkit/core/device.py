@@ -1,0 +1,171 @@
+"""Where tensors live and where randomness comes from.
+
+`to_device` is the one function that moves batches; `to_np` and `T` are the two bridges to NumPy.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["T", "default_device", "map_tensors", "seed_everything", "to_cpu", "to_device", "to_np"]
+
+
+def default_device() -> torch.device:
+    """Return the device learnkit trains on: `LEARNKIT_DEVICE` if set, else CUDA, else MPS, else CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Examples
+    --------
+    >>> from learnkit import default_device
+    >>> default_device().type in ("cuda", "mps", "cpu")
+    True
+    """
+    if name := os.environ.get("LEARNKIT_DEVICE"):
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
+    """Apply `fn` to every tensor in nested tuples, lists and mappings; leave everything else as it is."""
+    if isinstance(value, Tensor):
+        return fn(value)
+    if isinstance(value, Mapping):
+        return {key: map_tensors(fn, item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a namedtuple takes its fields one by one
+        return type(value)(*(map_tensors(fn, item) for item in value))
+    if isinstance(value, tuple | list):
+        return type(value)(map_tensors(fn, item) for item in value)
+    return value
+
+
+def to_device(value: Any, device: torch.device | str, *, channels_last: bool = False) -> Any:
+    """Move the tensors in `value` (nested in any way) to `device`, without blocking where memory is pinned.
+
+    Parameters
+    ----------
+    value : Any
+        A tensor, or tuples, lists and dicts of tensors.
+    device : torch.device or str
+        Where to.
+    channels_last : bool, default False
+        Give four-dimensional tensors the `(B, H, W, C)` memory layout that convolutions on recent hardware
+        prefer. Shapes do not change.
+    """
+
+    def move(x: Tensor) -> Tensor:
+        if channels_last and x.ndim == 4:
+            return x.to(device, non_blocking=True, memory_format=torch.channels_last)
+        return x.to(device, non_blocking=True)
+
+    return map_tensors(move, value)
+
+
+def to_cpu(value: Any) -> Any:
+    """Detach the tensors in `value` and bring them to the CPU."""
+    return map_tensors(lambda x: x.detach().cpu(), value)
+
+
+def to_np(value: Any) -> Any:
+    """Turn tensors into NumPy arrays, in tuples, lists and dicts too.
+
+    Parameters
+    ----------
+    value : Any
+        A tensor on any device, with or without gradient, or a nest of them.
+
+    Returns
+    -------
+    Any
+        The same nest of arrays; `bfloat16` becomes `float32`, which NumPy has no type for.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import to_np
+    >>> to_np(torch.tensor([1.0, 2.0], requires_grad=True))
+    array([1., 2.], dtype=float32)
+    """
+
+    def convert(x: Tensor) -> NDArray[Any]:
+        x = x.detach().cpu()
+        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+
+    return map_tensors(convert, value)
+
+
+def T(value: Any) -> Any:
+    """Turn arrays and numbers into tensors: integers become `int64`, other numbers `float32`.
+
+    Parameters
+    ----------
+    value : Any
+        An array, number, list of numbers or tensor (returned as it is), or a tuple or dict of them.
+
+    Returns
+    -------
+    Any
+        A CPU tensor, or the same nest of tensors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from learnkit import T
+    >>> T(np.arange(3)).dtype, T([0.5, 1.5]).dtype
+    (torch.int64, torch.float32)
+    """
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Mapping):
+        return {key: T(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(T(item) for item in value)
+    array = np.asarray(value)
+    if array.dtype.kind in "bui":
+        return torch.from_numpy(np.array(array, dtype=np.int64))
+    if array.dtype.kind == "f":
+        return torch.from_numpy(np.array(array, dtype=np.float32))
+    raise TypeError(f"expected numbers; got an array of dtype {array.dtype}. Encode text and categories first.")
+
+
+def seed_everything(seed: int, *, deterministic: bool = False) -> None:
+    """Seed Python, NumPy and torch (all devices).
+
+    Parameters
+    ----------
+    seed : int
+        Any whole number of at most 32 bits.
+    deterministic : bool, default False
+        Also ask torch for algorithms that give the same bits every time, which may be slower.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import seed_everything
+    >>> seed_everything(42)
+    >>> a = torch.rand(3)
+    >>> seed_everything(42)
+    >>> bool((a == torch.rand(3)).all())
+    True
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - user transforms and libraries draw from the global generator
+    torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False

@@ -1,0 +1,273 @@
+"""Looking inside a model while it runs: forward hooks that remove themselves, output sizes, the summary.
+
+Every hook here is a context manager, so none is left behind when something fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.core.device import to_device
+from learnkit.core.layers import model_device
+from learnkit.core.preserve import evaluating, preserve_rng
+
+__all__ = [
+    "ActivationStats",
+    "LayerSummary",
+    "ModelSummary",
+    "SaveFeatures",
+    "output_shape",
+    "summarize",
+]
+
+
+class SaveFeatures:
+    """Keep the output of a module each time it runs.
+
+    Works as in the course, `sf = SaveFeatures(m[-4]); m(x); sf.remove()`, and as a context manager.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The layer to listen to.
+    detach : bool, default True
+        Keep the output without its gradient graph. Pass `False` to differentiate through it (Grad-CAM).
+
+    Attributes
+    ----------
+    features : Tensor or None
+        The latest output, `None` before the first run.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from learnkit import SaveFeatures
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> with SaveFeatures(model[1]) as sf:
+    ...     _ = model(torch.zeros(3, 4))
+    >>> sf.features.shape
+    torch.Size([3, 8])
+    """
+
+    def __init__(self, module: nn.Module, *, detach: bool = True) -> None:
+        self.features: Any = None
+        self.detach = detach
+        self._handle = module.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.features = output.detach() if self.detach and isinstance(output, Tensor) else output
+
+    def remove(self) -> None:
+        """Stop listening; `features` stays readable."""
+        self._handle.remove()
+
+    def __enter__(self) -> SaveFeatures:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.remove()
+
+
+class ActivationStats:
+    """Record mean, standard deviation and share of near-zero values of several layers' outputs, run by run.
+
+    Parameters
+    ----------
+    modules : sequence of nn.Module
+        The layers to watch.
+    near_zero : float, default 0.05
+        Absolute value below which an activation counts as near zero.
+
+    Attributes
+    ----------
+    stats : list of list of tuple of float
+        `stats[layer][run]` is `(mean, std, near_zero_share)`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from learnkit import ActivationStats
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+    >>> with ActivationStats(model) as watch:
+    ...     _ = model(torch.randn(16, 4))
+    >>> len(watch.stats), len(watch.stats[0])
+    (2, 1)
+    """
+
+    def __init__(self, modules: Sequence[nn.Module] | nn.Sequential, *, near_zero: float = 0.05) -> None:
+        self.near_zero = near_zero
+        layers = list(modules)
+        self._pending: list[list[Tensor]] = [[] for _ in layers]
+        self._handles = [layer.register_forward_hook(self._listener(i)) for i, layer in enumerate(layers)]
+
+    def _listener(self, index: int) -> Callable[[nn.Module, Any, Any], None]:
+        def listen(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                x = output.detach().float()
+                share = (x.abs() < self.near_zero).float().mean()
+                self._pending[index].append(torch.stack([x.mean(), x.std(unbiased=False), share]))
+
+        return listen
+
+    @property
+    def stats(self) -> list[list[tuple[float, ...]]]:
+        """The recorded figures; reading them waits for the device."""
+        return [[tuple(row) for row in torch.stack(rows).tolist()] if rows else [] for rows in self._pending]
+
+    def remove(self) -> None:
+        """Stop recording; `stats` stays readable."""
+        for handle in self._handles:
+            handle.remove()
+
+    def __enter__(self) -> ActivationStats:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.remove()
+
+
+def output_shape(model: nn.Module, *input_shapes: Sequence[int]) -> torch.Size:
+    """Return the shape a model gives for inputs of the given shapes (batch included), leaving it unchanged."""
+    device = model_device(model)
+    with evaluating(model), preserve_rng(), torch.no_grad():
+        output = model(*(torch.zeros(tuple(shape), device=device) for shape in input_shapes))
+    return output.shape
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One row of a model summary.
+
+    Attributes
+    ----------
+    name : str
+        Dotted path of the layer in the model.
+    kind : str
+        Class name of the layer.
+    input_shape, output_shape : tuple of int, or None
+        With the batch size replaced by -1; `None` where the value is no tensor.
+    nb_params : int
+        Number of parameters the layer owns.
+    trainable : bool or None
+        Whether they are trained; `None` for a layer without parameters.
+    """
+
+    name: str
+    kind: str
+    input_shape: tuple[int, ...] | None
+    output_shape: tuple[int, ...] | None
+    nb_params: int
+    trainable: bool | None
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What `Learner.summary` returns: printable, and its `layers` are there to be read by a program.
+
+    Attributes
+    ----------
+    layers : list of LayerSummary
+        In the order in which they ran. A layer that ran twice has one row.
+    nb_params, nb_trainable : int
+        Of the whole model, shared parameters counted once.
+    """
+
+    layers: list[LayerSummary]
+    nb_params: int
+    nb_trainable: int
+
+    def __str__(self) -> str:
+        head = ("layer", "kind", "input", "output", "params", "trainable")
+        rows = [head] + [
+            (
+                row.name,
+                row.kind,
+                _shape_text(row.input_shape),
+                _shape_text(row.output_shape),
+                f"{row.nb_params:,}",
+                {None: "", True: "yes", False: "frozen"}[row.trainable],
+            )
+            for row in self.layers
+        ]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines.insert(1, "-" * (sum(widths) + 2 * (len(head) - 1)))
+        frozen = self.nb_params - self.nb_trainable
+        lines.append(f"{self.nb_params:,} parameters: {self.nb_trainable:,} trainable, {frozen:,} frozen")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def summarize(model: nn.Module, xs: Sequence[Any]) -> ModelSummary:
+    """Run `model(*xs)` once in evaluation mode and report shape, parameters and trainability per layer.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left exactly as it was: modes, statistics, gradients and random generators.
+    xs : sequence
+        The model's inputs; moved to its device.
+
+    Returns
+    -------
+    ModelSummary
+    """
+    rows: dict[str, LayerSummary] = {}
+    names = {module: name for name, module in model.named_modules()}
+
+    def listen(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        own = [p for p in module.parameters(recurse=not _has_children(module)) if p is not None]
+        rows.setdefault(
+            names[module],
+            LayerSummary(
+                name=names[module] or "(model)",
+                kind=type(module).__name__,
+                input_shape=_shape_of(inputs),
+                output_shape=_shape_of(output),
+                nb_params=sum(p.numel() for p in own),
+                trainable=any(p.requires_grad for p in own) if own else None,
+            ),
+        )
+
+    # Rows are the leaves, plus any container that owns parameters directly.
+    shown = [m for m in model.modules() if not _has_children(m) or next(m.parameters(recurse=False), None) is not None]
+    handles = [module.register_forward_hook(listen) for module in shown]
+    try:
+        with evaluating(model), preserve_rng(), torch.no_grad():
+            model(*to_device(tuple(xs), model_device(model)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    params = list(model.parameters())
+    return ModelSummary(
+        layers=list(rows.values()),
+        nb_params=sum(p.numel() for p in params),
+        nb_trainable=sum(p.numel() for p in params if p.requires_grad),
+    )
+
+
+def _has_children(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None
+
+
+def _shape_of(value: Any) -> tuple[int, ...] | None:
+    while isinstance(value, tuple | list) and value:
+        value = value[0]
+    return (-1, *value.shape[1:]) if isinstance(value, Tensor) and value.ndim else None
+
+
+def _shape_text(shape: tuple[int, ...] | None) -> str:
+    return "" if shape is None else "(" + ", ".join(map(str, shape)) + ")"

@@ -1,0 +1,139 @@
+"""Shared building blocks, and the few questions learnkit asks of any `nn.Module`.
+
+Blocks: `Flatten`, `AdaptiveConcatPool2d`, `bn_drop_lin`. Questions: its children, its batch norms, which
+of them keep their statistics while training, and where its parameters live.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "AdaptiveConcatPool2d",
+    "Flatten",
+    "batch_norms",
+    "bn_drop_lin",
+    "children",
+    "init_linear",
+    "model_device",
+    "set_train_mode",
+]
+
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+class Flatten(nn.Module):
+    """Flatten everything but the batch dimension: `(B, ...)` becomes `(B, features)`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import Flatten
+    >>> Flatten()(torch.zeros(2, 3, 4)).shape
+    torch.Size([2, 12])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` as `(B, features)`."""
+        return x.flatten(1)
+
+
+class AdaptiveConcatPool2d(nn.Module):
+    """Max pooling and average pooling to one size, concatenated: `(B, C, H, W)` becomes `(B, 2C, sz, sz)`.
+
+    Parameters
+    ----------
+    sz : int, default 1
+        Height and width of the result.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import AdaptiveConcatPool2d
+    >>> AdaptiveConcatPool2d()(torch.zeros(2, 8, 5, 7)).shape
+    torch.Size([2, 16, 1, 1])
+    """
+
+    def __init__(self, sz: int = 1) -> None:
+        super().__init__()
+        self.max = nn.AdaptiveMaxPool2d(sz)
+        self.avg = nn.AdaptiveAvgPool2d(sz)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the maxima followed by the averages along the channels."""
+        return torch.cat([self.max(x), self.avg(x)], dim=1)
+
+
+def bn_drop_lin(n_in: int, n_out: int, *, p: float = 0.0, relu: bool = False) -> list[nn.Module]:
+    """Return batch norm, dropout (if `p`), linear and (if `relu`) ReLU, the block heads are made of."""
+    layers: list[nn.Module] = [nn.BatchNorm1d(n_in)]
+    if p > 0:
+        layers.append(nn.Dropout(p))
+    layers.append(init_linear(nn.Linear(n_in, n_out)))
+    if relu:
+        layers.append(nn.ReLU(inplace=True))
+    return layers
+
+
+def init_linear(layer: nn.Linear) -> nn.Linear:
+    """Start a linear layer with Kaiming-normal weights and zero bias (He et al. 2015)."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def children(model: nn.Module) -> list[nn.Module]:
+    """Return the direct children of a module as a list.
+
+    Parameters
+    ----------
+    model : nn.Module
+
+    Returns
+    -------
+    list of nn.Module
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from learnkit import children
+    >>> children(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
+    [Linear(in_features=2, out_features=3, bias=True), ReLU()]
+    """
+    return list(model.children())
+
+
+def batch_norms(modules: nn.Module | Sequence[nn.Module]) -> Iterator[nn.Module]:
+    """Yield every batch-norm layer inside `modules`."""
+    for top in [modules] if isinstance(modules, nn.Module) else modules:
+        for module in top.modules():
+            if isinstance(module, BATCH_NORMS):
+                yield module
+
+
+def set_train_mode(model: nn.Module) -> None:
+    """Put `model` in training mode, except the batch norms whose statistics must not move.
+
+    Those are the ones in frozen layers (every parameter of the layer has `requires_grad=False`) and the ones
+    marked with `keep_stats = True` (see `Learner.bn_freeze`): a batch norm in `eval` mode uses its running
+    mean and variance and leaves them alone.
+    """
+    model.train()
+    for norm in batch_norms(model):
+        own = list(norm.parameters())
+        frozen = bool(own) and not any(p.requires_grad for p in own)
+        if frozen or getattr(norm, "keep_stats", False):
+            norm.eval()
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """Return the device of the first parameter or buffer (the CPU for a model that has neither)."""
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        return tensor.device
+    return torch.device("cpu")

@@ -1,0 +1,147 @@
+"""Drawing from arrays: axes in, axes out. matplotlib is imported when something is drawn, not before.
+
+Nothing here calls `show()`; a notebook displays the figure, a script saves it with `ax.figure.savefig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["get_ax", "plot_confusion_matrix", "plots"]
+
+
+def get_ax(ax: Axes | None, figsize: tuple[float, float] = (6.4, 4.0)) -> Axes:
+    """Return `ax`, or the axes of a new figure where it is `None`."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=figsize, layout="constrained")[1]
+
+
+def plots(
+    ims: Sequence[Any] | np.ndarray,
+    rows: int = 1,
+    titles: Sequence[Any] | None = None,
+    figsize: tuple[float, float] = (12, 6),
+) -> Figure:
+    """Draw pictures in a grid.
+
+    Parameters
+    ----------
+    ims : sequence of array of shape (H, W, 3), (H, W) or (3, H, W)
+        Floats in 0..1 (clipped) or `uint8`.
+    rows : int, default 1
+        Number of rows; columns follow.
+    titles : sequence, optional
+        One title per picture, numbers are shown with three digits.
+    figsize : tuple of float, default (12, 6)
+        Inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no picture, or titles and pictures differ in number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from learnkit import plots
+    >>> fig = plots(np.zeros((4, 8, 8, 3)), rows=2, titles=list("abcd"))
+    >>> len(fig.axes)
+    4
+    """
+    import matplotlib.pyplot as plt
+
+    n = len(ims)
+    if n == 0:
+        raise ValueError("`ims` holds no picture to draw.")
+    if titles is not None and len(titles) != n:
+        raise ValueError(f"`titles` must have one entry per picture: {n} pictures, {len(titles)} titles.")
+    columns = -(-n // rows)
+    fig, grid = plt.subplots(rows, columns, figsize=figsize, squeeze=False, layout="constrained")
+    for i, ax in enumerate(grid.flat):
+        ax.axis("off")
+        if i >= n:
+            ax.remove()
+            continue
+        ax.imshow(_as_picture(ims[i]), cmap="gray")
+        if titles is not None:
+            title = titles[i]
+            ax.set_title(f"{title:.3f}" if isinstance(title, float | np.floating) else str(title), fontsize=12)
+    return fig
+
+
+def plot_confusion_matrix(
+    cm: ArrayLike,
+    classes: Sequence[Any],
+    normalize: bool = False,
+    title: str = "Confusion matrix",
+    cmap: str = "Blues",
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a confusion matrix with its counts.
+
+    Parameters
+    ----------
+    cm : array of shape (n_classes, n_classes)
+        `cm[i, j]` counts items of class `i` predicted as `j`, as scikit-learn's `confusion_matrix` gives it.
+    classes : sequence
+        Names, in the order of the rows.
+    normalize : bool, default False
+        Show each row as shares of its total.
+    title, cmap : str
+        Title and matplotlib colour map.
+    ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from learnkit import plot_confusion_matrix
+    >>> ax = plot_confusion_matrix([[9, 1], [2, 8]], ["cat", "dog"])
+    >>> ax.get_xlabel()
+    'predicted'
+    """
+    matrix = np.asarray(cm, dtype=float)
+    n = len(classes)
+    if matrix.shape != (n, n):
+        raise ValueError(f"`cm` must be {n} x {n} for {n} classes; got shape {matrix.shape}.")
+    if normalize:
+        matrix = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    size = min(3 + 0.5 * n, 14)
+    ax = get_ax(ax, (size, size))
+    ax.imshow(matrix, cmap=cmap, interpolation="nearest")
+    ax.set_title(title)
+    ax.set_xticks(range(n), [str(c) for c in classes], rotation=45 if n > 5 else 0, ha="right" if n > 5 else "center")
+    ax.set_yticks(range(n), [str(c) for c in classes])
+    if n <= 40:
+        for (row, col), value in np.ndenumerate(matrix):
+            colour = "white" if value > matrix.max() / 2 else "black"
+            ax.text(col, row, f"{value:.2f}" if normalize else f"{value:.0f}", ha="center", va="center", color=colour)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("actual")
+    return ax
+
+
+def _as_picture(im: Any) -> np.ndarray:
+    array = np.asarray(im)
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3):
+        array = np.moveaxis(array, 0, -1)
+    return array if array.dtype == np.uint8 else np.clip(array, 0, 1)

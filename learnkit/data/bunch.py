@@ -1,0 +1,112 @@
+"""`DataBunch`: the loaders of one problem, where its files are kept, and what is predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learnkit.core.device import to_np
+from learnkit.core.errors import DataError
+from learnkit.core.preserve import preserve_rng
+from learnkit.data.files import PathLike
+from learnkit.data.loaders import split_batch
+from learnkit.data.targets import MultiCategory, Target
+
+__all__ = ["DataBunch"]
+
+
+class DataBunch:
+    """Training, validation and test loaders with what the rest of the library needs to know of them.
+
+    Parameters
+    ----------
+    path : path-like
+        Where `models/` and `tmp/` are kept; made when first written to.
+    trn_dl : iterable of batches
+        Any iterable of `(x, y)`: a PyTorch `DataLoader`, a list of batches, a loader of ours.
+    val_dl : iterable of batches, optional
+        Must give its items in one fixed order.
+    test_dl : iterable of batches, optional
+        Items to predict, in one fixed order; their `y` is not looked at.
+    target : Target, optional
+        What is predicted: `Category(classes)`, `MultiCategory(classes)` or `Real()`. It brings the loss and the
+        activation. Without one give the learner `crit=`, and `predict` returns what the model returns.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import Category, DataBunch
+    >>> batches = [(torch.randn(8, 4), torch.randint(2, (8,))) for _ in range(5)]
+    >>> data = DataBunch(".", batches, batches[:1], target=Category(["no", "yes"]))
+    >>> data.c, data.classes, data.val_y.shape
+    (2, ['no', 'yes'], (8,))
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        trn_dl: Iterable[Any],
+        val_dl: Iterable[Any] | None = None,
+        test_dl: Iterable[Any] | None = None,
+        *,
+        target: Target | None = None,
+    ) -> None:
+        for name, dl in (("trn_dl", trn_dl), ("val_dl", val_dl), ("test_dl", test_dl)):
+            if dl is not None and not isinstance(dl, Iterable):
+                raise DataError(f"`{name}` must be an iterable of batches (x, y); got {type(dl).__name__}.")
+        self.path = Path(path)
+        self.trn_dl, self.val_dl, self.test_dl = trn_dl, val_dl, test_dl
+        self.target = target
+
+    @property
+    def trn_ds(self) -> Any:
+        """The dataset behind `trn_dl`."""
+        return _dataset(self.trn_dl, "trn_dl")
+
+    @property
+    def val_ds(self) -> Any:
+        """The dataset behind `val_dl`."""
+        return _dataset(self.val_dl, "val_dl")
+
+    @property
+    def test_ds(self) -> Any:
+        """The dataset behind `test_dl`."""
+        return _dataset(self.test_dl, "test_dl")
+
+    @property
+    def val_y(self) -> NDArray[Any]:
+        """Encoded targets of the validation set, in its order."""
+        y = getattr(getattr(self.val_dl, "dataset", None), "y", None)
+        if y is not None:
+            return np.asarray(y)
+        if self.val_dl is None:
+            raise DataError("this data bunch has no validation set.")
+        with preserve_rng(getattr(self.val_dl, "generator", None)):
+            return np.concatenate([to_np(split_batch(batch)[1]) for batch in self.val_dl])
+
+    @property
+    def classes(self) -> list[Any] | None:
+        """Class names in the order of the model's scores, `None` for a regression or without a target."""
+        return None if self.target is None else self.target.classes
+
+    @property
+    def c(self) -> int:
+        """Number of scores the model gives per item."""
+        if self.target is None:
+            raise DataError("this data bunch does not know what is predicted; pass `target=` when you make it.")
+        return self.target.c
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether an item can have several labels."""
+        return isinstance(self.target, MultiCategory)
+
+
+def _dataset(dl: Any, name: str) -> Any:
+    if not hasattr(dl, "dataset"):
+        raise DataError(f"`{name}` is {type(dl).__name__}, which has no dataset behind it.")
+    return dl.dataset

@@ -1,0 +1,124 @@
+"""Item + target + transform -> `(x, y)`, one by one or a batch at a time.
+
+Randomness is tied to the item and the epoch, not to the process that happens to load it: the same seed gives
+the same augmented batches with 0 workers or 8, and a different picture of the item in each epoch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from learnkit.core.errors import DataError
+from learnkit.core.preserve import preserve_rng
+
+__all__ = ["BatchTransform", "ItemDataset"]
+
+
+@runtime_checkable
+class BatchTransform(Protocol):
+    """A transform in two steps: `item` on each item, `batch` once on the stacked results.
+
+    What can be done on a whole batch (conversion to float, normalisation) belongs into `batch`: it is several
+    times faster there than item by item.
+    """
+
+    def item(self, x: Any, rng: np.random.Generator) -> Tensor:
+        """Turn one opened item into a tensor, the same shape for every item of a batch."""
+
+    def batch(self, x: Tensor) -> Tensor:
+        """Finish a stacked batch."""
+
+
+class ItemDataset(Dataset[Any]):
+    """Items that are opened one by one, with their encoded targets.
+
+    Parameters
+    ----------
+    items : sequence
+        File names, or rows of an array.
+    y : array or None
+        Encoded targets, one per item; `None` for items to predict, whose `y` is then 0.
+    open_item : callable
+        Item -> whatever the transform takes.
+    tfm : BatchTransform or callable, optional
+        A callable is applied to each opened item, with the random generators seeded for that item.
+
+    Attributes
+    ----------
+    epoch_seed : int
+        Set by the loader at the start of each epoch; decides the augmentation together with the item's index.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Any] | NDArray[Any],
+        y: NDArray[Any] | None,
+        open_item: Callable[[Any], Any],
+        tfm: Any = None,
+    ) -> None:
+        if y is not None and len(items) != len(y):
+            raise DataError(f"every item needs a target: got {len(items)} items and {len(y)} targets.")
+        self.items, self.y, self.open_item, self.tfm = items, y, open_item, tfm
+        self.epoch_seed = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def name(self, i: int) -> str:
+        """Name item `i` for messages."""
+        item = self.items[i]
+        return f"item {i}" if isinstance(item, np.ndarray | Tensor) else f"item {i}, {item}"
+
+    def __getitem__(self, i: int) -> tuple[Any, Any]:
+        xs, ys = self.__getitems__([i])
+        return xs[0], ys[0]
+
+    def __getitems__(self, idxs: Sequence[int]) -> tuple[Any, Any]:
+        """Return a whole batch `(xs, ys)`; PyTorch's loader calls this with the indices of a batch."""
+        xs = [self._load(int(i)) for i in idxs]
+        try:
+            batch = default_collate(xs)
+        except (RuntimeError, TypeError) as exc:
+            shapes = {str(tuple(getattr(x, "shape", ()))): self.name(int(i)) for i, x in zip(idxs, xs, strict=True)}
+            listing = "; ".join(f"{shape} ({name})" for shape, name in list(shapes.items())[:4])
+            raise DataError(
+                f"the items of a batch must have one shape; got {listing}. Give `tfms` with a size."
+            ) from exc
+        if isinstance(self.tfm, BatchTransform):
+            batch = self.tfm.batch(batch)
+        ys = np.zeros(len(xs), dtype=np.int64) if self.y is None else self.y[np.asarray(idxs)]
+        return batch, torch.from_numpy(np.asarray(ys))
+
+    def _load(self, i: int) -> Any:
+        try:
+            x = self.open_item(self.items[i])
+            if isinstance(self.tfm, BatchTransform):
+                return self.tfm.item(x, np.random.default_rng((self.epoch_seed, i)))
+            if self.tfm is not None:
+                with _seeded(self.epoch_seed, i):
+                    return self.tfm(x)
+            return x
+        except DataError:
+            raise
+        except Exception as exc:
+            raise DataError(f"{self.name(i)} could not be loaded: {type(exc).__name__}: {exc}") from exc
+
+
+@contextmanager
+def _seeded(epoch_seed: int, i: int) -> Iterator[None]:
+    """Seed the global generators for one item, for transforms that draw from them, and put them back."""
+    seed = int(np.random.SeedSequence((epoch_seed, i)).generate_state(1)[0])
+    with preserve_rng():
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the transform may be anybody's
+        torch.random.default_generator.manual_seed(seed)
+        yield

@@ -1,0 +1,181 @@
+"""Loaders: anything iterable that gives batches. `DeviceLoader` is the one place where batches are moved.
+
+A batch is a tuple or list whose last element is the target; everything before it is an input of the model:
+`(x, y)`, `(cats, conts, y)`, or `((x1, x2), y)`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from learnkit.core.device import to_device
+from learnkit.core.errors import DataError, check_positive
+from learnkit.data.dataset import ItemDataset
+
+__all__ = ["DeviceLoader", "ItemLoader", "TensorLoader", "n_batches", "split_batch"]
+
+
+def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
+    """Split a batch into the tuple of model inputs and the target."""
+    if not isinstance(batch, tuple | list) or len(batch) < 2:
+        shape = f" of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else ""
+        raise DataError(
+            f"a batch must be a tuple (x, y) or (x1, x2, ..., y); got {type(batch).__name__}{shape}. "
+            "If your loader gives no target, add one: it may be a tensor of zeros."
+        )
+    *xs, y = batch
+    if len(xs) == 1 and isinstance(xs[0], tuple | list):
+        return tuple(xs[0]), y
+    return tuple(xs), y
+
+
+def n_batches(dl: Iterable[Any]) -> int | None:
+    """Return the number of batches, `None` for a loader that does not know."""
+    try:
+        return len(dl)  # type: ignore[arg-type]
+    except TypeError:  # no `__len__`, or a DataLoader over an iterable dataset
+        return None
+
+
+class DeviceLoader:
+    """Iterate over a loader as `(xs, y)` on `device`: inputs always a tuple, copies overlapping with compute.
+
+    Parameters
+    ----------
+    dl : iterable
+        Any loader of batches as described at the top of this file.
+    device : torch.device
+        Where to.
+    channels_last : bool, default False
+        Give pictures the channels-last memory layout.
+    """
+
+    def __init__(self, dl: Iterable[Any], device: torch.device, *, channels_last: bool = False) -> None:
+        self.dl, self.device, self.channels_last = dl, device, channels_last
+
+    def __iter__(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        for batch in self.dl:
+            yield to_device(split_batch(batch), self.device, channels_last=self.channels_last)
+
+
+class TensorLoader:
+    """Batches sliced from whole tensors: no per-row Python at all.
+
+    Parameters
+    ----------
+    xs : Tensor or sequence of Tensor
+        The inputs, each of shape `(n, ...)`.
+    y : Tensor of shape (n, ...)
+        The targets.
+    bs : int, default 64
+        Batch size.
+    shuffle : bool, default False
+        New order each epoch, drawn from `generator`.
+    drop_last : bool, default False
+        Leave out a last batch that is not full.
+    generator : torch.Generator, optional
+        Torch's global one by default.
+
+    Raises
+    ------
+    DataError
+        If the tensors differ in length or are empty.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import TensorLoader
+    >>> dl = TensorLoader(torch.arange(10.0)[:, None], torch.arange(10), bs=4)
+    >>> [len(y) for x, y in dl]
+    [4, 4, 2]
+    """
+
+    def __init__(
+        self,
+        xs: Tensor | Sequence[Tensor],
+        y: Tensor,
+        bs: int = 64,
+        shuffle: bool = False,
+        *,
+        drop_last: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.tensors = (xs, y) if isinstance(xs, Tensor) else (*xs, y)
+        lengths = [len(tensor) for tensor in self.tensors]
+        if len(set(lengths)) > 1:
+            raise DataError(
+                f"inputs and targets must have one length; got {lengths[:-1]} inputs and {lengths[-1]} targets."
+            )
+        if not lengths[0]:
+            raise DataError("the tensors are empty: there is nothing to make batches of.")
+        check_positive("bs", bs, integer=True)
+        self.bs, self.shuffle, self.drop_last, self.generator = bs, shuffle, drop_last, generator
+
+    def __len__(self) -> int:
+        n = len(self.tensors[0])
+        return n // self.bs if self.drop_last else -(-n // self.bs)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        n = len(self.tensors[0])
+        order = torch.randperm(n, generator=self.generator) if self.shuffle else None
+        for i in range(len(self)):
+            rows = slice(i * self.bs, (i + 1) * self.bs)
+            index = rows if order is None else order[rows]
+            yield tuple(tensor[index] for tensor in self.tensors)
+
+
+class ItemLoader(DataLoader[Any]):
+    """PyTorch's `DataLoader` over an `ItemDataset`: batches assembled by the dataset, a new seed each epoch.
+
+    Parameters
+    ----------
+    dataset : ItemDataset
+        What to load.
+    bs : int, default 64
+        Batch size.
+    shuffle : bool, default False
+        New order each epoch.
+    num_workers : int, optional
+        Loading processes. By default none on a machine that computes on its CPU, where they would only compete
+        with the training, and up to 8 (never more than there are cores) beside a GPU.
+    drop_last : bool, default False
+        Leave out a last batch that is not full.
+    """
+
+    def __init__(
+        self,
+        dataset: ItemDataset,
+        bs: int = 64,
+        shuffle: bool = False,
+        *,
+        num_workers: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        check_positive("bs", bs, integer=True)
+        cuda = torch.cuda.is_available()
+        if num_workers is None:
+            num_workers = min(8, os.cpu_count() or 1) if cuda else 0
+        super().__init__(
+            dataset,
+            batch_size=bs,
+            shuffle=shuffle,
+            num_workers=num_workers,
+            drop_last=drop_last,
+            collate_fn=_already_a_batch,
+            pin_memory=cuda,
+        )
+
+    def __iter__(self) -> Any:
+        # Drawn here, in the main process, and handed to the workers with the dataset.
+        self.dataset.epoch_seed = int(torch.randint(2**62, (), generator=self.generator))  # type: ignore[attr-defined]
+        return super().__iter__()
+
+
+def _already_a_batch(batch: Any) -> Any:
+    return batch

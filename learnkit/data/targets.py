@@ -1,0 +1,264 @@
+"""What is predicted: each target knows how labels become tensors and how raw scores become answers.
+
+Models return raw scores. The target owns the loss on them, the activation that turns them into what
+`learn.predict()` returns, and the way back to labels, so nothing else needs to ask what kind of problem it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learnkit.core.errors import DataError
+
+__all__ = ["Category", "MultiCategory", "Real", "Target"]
+
+
+class Target(ABC):
+    """What every kind of target offers.
+
+    Attributes
+    ----------
+    c : int
+        Number of scores the model gives per item.
+    classes : list or None
+        Names in the order of the scores, `None` for a regression.
+    metrics : tuple of str
+        Metrics shown when none are asked for.
+    """
+
+    c: int
+    classes: list[Any] | None = None
+    metrics: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def encode(self, labels: Iterable[Any]) -> NDArray[Any]:
+        """Turn labels into the array that batches are cut from."""
+
+    @abstractmethod
+    def loss(self, pred: Tensor, y: Tensor) -> Tensor:
+        """Return the mean loss of raw scores."""
+
+    @abstractmethod
+    def activation(self, pred: Tensor) -> Tensor:
+        """Turn raw scores into what `predict` returns."""
+
+    @abstractmethod
+    def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
+        """Turn what `predict` returns into probabilities (values for a regression)."""
+
+    @abstractmethod
+    def decode(self, preds: NDArray[Any]) -> list[Any]:
+        """Turn what `predict` returns into labels."""
+
+
+class Category(Target):
+    """One class per item: cross-entropy, log-probabilities.
+
+    Parameters
+    ----------
+    classes : sequence
+        The class names, in the order of the model's scores. At least two.
+
+    Raises
+    ------
+    DataError
+        With fewer than two classes, or one of them twice.
+
+    Examples
+    --------
+    >>> from learnkit import Category
+    >>> target = Category(["cat", "dog"])
+    >>> target.encode(["dog", "cat"])
+    array([1, 0])
+    """
+
+    metrics = ("accuracy",)
+
+    def __init__(self, classes: Sequence[Any]) -> None:
+        self.classes: list[Any] = _check_classes(classes, at_least=2)
+        self.c = len(self.classes)
+
+    @classmethod
+    def from_labels(cls, labels: Iterable[Any]) -> Category:
+        """Make a target whose classes are the distinct labels, sorted."""
+        return cls(sorted(set(labels)))
+
+    def encode(self, labels: Iterable[Any]) -> NDArray[np.int64]:
+        """Return the class number of each label.
+
+        Raises
+        ------
+        DataError
+            Naming the labels that are no class.
+        """
+        labels = list(labels)
+        codes = {name: code for code, name in enumerate(self.classes)}
+        unknown = sorted({str(label) for label in labels if label not in codes})
+        if unknown:
+            raise DataError(
+                f"label(s) {', '.join(unknown[:5])} are not among the {self.c} training classes "
+                f"({_some(self.classes)}). Add training items of that class, or leave these items out."
+            )
+        return np.array([codes[label] for label in labels], dtype=np.int64)
+
+    def loss(self, pred: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy of the scores, mean over the items."""
+        return F.cross_entropy(pred, y)
+
+    def activation(self, pred: Tensor) -> Tensor:
+        """Log-probabilities."""
+        return F.log_softmax(pred.float(), dim=-1)
+
+    def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
+        """Exponential of the log-probabilities."""
+        return np.exp(preds)
+
+    def decode(self, preds: NDArray[Any]) -> list[Any]:
+        """Name of the most probable class of each item."""
+        return [self.classes[i] for i in np.argmax(preds, axis=-1)]
+
+
+class MultiCategory(Target):
+    """Any number of classes per item: binary cross-entropy, a probability per class.
+
+    Parameters
+    ----------
+    classes : sequence
+        The class names, in the order of the model's scores.
+    threshold : float, default 0.5
+        Probability from which `decode` reports a class.
+
+    Examples
+    --------
+    >>> from learnkit import MultiCategory
+    >>> MultiCategory(["clear", "cloudy", "water"]).encode([["clear", "water"], []])
+    array([[1., 0., 1.],
+           [0., 0., 0.]], dtype=float32)
+    """
+
+    metrics = ("f2",)
+
+    def __init__(self, classes: Sequence[Any], *, threshold: float = 0.5) -> None:
+        self.classes: list[Any] = _check_classes(classes, at_least=1)
+        self.c = len(self.classes)
+        self.threshold = threshold
+
+    @classmethod
+    def from_labels(cls, labels: Iterable[Iterable[Any]]) -> MultiCategory:
+        """Make a target whose classes are the distinct labels of all items, sorted."""
+        return cls(sorted({label for item in labels for label in item}))
+
+    def encode(self, labels: Iterable[Iterable[Any]]) -> NDArray[np.float32]:
+        """Return a row of zeros and ones per item.
+
+        Raises
+        ------
+        DataError
+            Naming the labels that are no class.
+        """
+        labels = [list(item) for item in labels]
+        codes = {name: code for code, name in enumerate(self.classes)}
+        unknown = sorted({str(label) for item in labels for label in item if label not in codes})
+        if unknown:
+            raise DataError(
+                f"label(s) {', '.join(unknown[:5])} are not among the {self.c} training classes "
+                f"({_some(self.classes)}). Add training items with that label, or leave it out."
+            )
+        rows = np.zeros((len(labels), self.c), dtype=np.float32)
+        for row, item in zip(rows, labels, strict=True):
+            row[[codes[label] for label in item]] = 1
+        return rows
+
+    def loss(self, pred: Tensor, y: Tensor) -> Tensor:
+        """Binary cross-entropy of the scores, mean over items and classes."""
+        return F.binary_cross_entropy_with_logits(pred, y.to(pred.dtype))
+
+    def activation(self, pred: Tensor) -> Tensor:
+        """Probabilities, each class by itself."""
+        return torch.sigmoid(pred.float())
+
+    def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
+        """Return the predictions: they are probabilities already."""
+        return preds
+
+    def decode(self, preds: NDArray[Any]) -> list[Any]:
+        """List of the names of the classes at or above the threshold, per item."""
+        return [[name for name, p in zip(self.classes, row, strict=True) if p >= self.threshold] for row in preds]
+
+
+class Real(Target):
+    """One or several numbers per item: mean squared error, values as they are.
+
+    Parameters
+    ----------
+    c : int, default 1
+        How many numbers.
+
+    Examples
+    --------
+    >>> from learnkit import Real
+    >>> Real().encode([1, 2.5])
+    array([1. , 2.5], dtype=float32)
+    """
+
+    metrics = ("rmse",)
+
+    def __init__(self, c: int = 1) -> None:
+        self.c = c
+
+    def encode(self, labels: Iterable[Any]) -> NDArray[np.float32]:
+        """Return the numbers as `float32`.
+
+        Raises
+        ------
+        DataError
+            If a label is no number, is missing or infinite; the item is named.
+        """
+        try:
+            values = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels), dtype=np.float32)
+        except (TypeError, ValueError) as exc:
+            raise DataError(f"a regression needs numbers as targets: {exc}.") from exc
+        bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+        if len(bad):
+            raise DataError(
+                f"{len(bad)} target(s) are missing or infinite, the first is item {bad[0]}. Drop or fill them."
+            )
+        return values
+
+    def loss(self, pred: Tensor, y: Tensor) -> Tensor:
+        """Mean squared error."""
+        return F.mse_loss(pred, y.to(pred.dtype))
+
+    def activation(self, pred: Tensor) -> Tensor:
+        """Return the values as they are."""
+        return pred.float()
+
+    def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
+        """Return the values as they are."""
+        return preds
+
+    def decode(self, preds: NDArray[Any]) -> list[Any]:
+        """Return the values as a list."""
+        return list(preds.tolist())
+
+
+def _check_classes(classes: Sequence[Any], *, at_least: int) -> list[Any]:
+    names = list(classes)
+    if len(names) < at_least:
+        raise DataError(f"a classifier needs at least {at_least} classes; got {len(names)} ({_some(names)}).")
+    if len(set(names)) != len(names):
+        twice = sorted({str(name) for name in names if names.count(name) > 1})
+        raise DataError(f"`classes` holds a name more than once: {', '.join(twice)}.")
+    return names
+
+
+def _some(names: Sequence[Any]) -> str:
+    return ", ".join(str(name) for name in names[:8]) + (", ..." if len(names) > 8 else "")

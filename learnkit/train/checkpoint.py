@@ -1,0 +1,230 @@
+"""Weights on disk: safetensors with a JSON header, written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.core.errors import CheckpointError
+from learnkit.data.files import PathLike, atomic_path
+
+__all__ = ["load_model", "read_meta", "read_weights", "save_model", "weights_path"]
+
+FORMAT = 1
+_KEY = "learnkit"
+
+
+def weights_path(path: PathLike) -> Path:
+    """Return `path` with `.safetensors` added, unless it ends so."""
+    target = Path(path)
+    return target if target.suffix == ".safetensors" else target.with_name(target.name + ".safetensors")
+
+
+def save_model(model: nn.Module, path: PathLike, *, meta: Mapping[str, Any] | None = None) -> Path:
+    """Save the weights of a model, and nothing else that could run, as safetensors.
+
+    The file appears in one step: a crash or a full disk leaves what was there before. Tensors shared under
+    several names (tied weights) are stored once.
+
+    Parameters
+    ----------
+    model : nn.Module
+    path : path-like
+        `.safetensors` is added if it is missing; folders are made.
+    meta : mapping, optional
+        Anything JSON can hold, kept in the file's header; see `read_meta`.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    CheckpointError
+        If the model's state holds something other than tensors.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> from learnkit import load_model, save_model
+    >>> model = torch.nn.Linear(3, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_model(model, f"{folder}/model")
+    ...     load_model(torch.nn.Linear(3, 2), path)
+    """
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    first_name: dict[tuple[Any, ...], str] = {}
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"the state entry {name!r} is {type(value).__name__}; only tensors can be saved.")
+        place = (value.device, value.data_ptr(), value.shape, value.stride())
+        if value.numel() and place in first_name:
+            aliases[name] = first_name[place]
+        else:
+            first_name[place] = name
+            # Cloned where it is a view, so that two views of one storage do not clash in the file.
+            tensors[name] = value.detach().cpu().contiguous().clone()
+    header = {"format": FORMAT, "aliases": aliases, "meta": dict(meta or {})}
+    target = weights_path(path)
+    with atomic_path(target) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(header)})
+    return target
+
+
+def load_model(model: nn.Module, path: PathLike) -> None:
+    """Load weights saved by `save_model` into a model of the same architecture.
+
+    Nothing is changed unless everything fits.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Keeps its device.
+    path : path-like
+        `.safetensors` is added if it is missing.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, a pickle, or belongs to another architecture (the layers that differ are
+        named).
+
+    Examples
+    --------
+    See `save_model`.
+
+    >>> from learnkit import load_model
+    """
+    target = weights_path(path)
+    state, header = _read(target)
+    for alias, name in header.get("aliases", {}).items():
+        if name not in state:
+            raise CheckpointError(f"{target} is damaged: {alias!r} refers to {name!r}, which is not in the file.")
+        state[alias] = state[name]
+    check_same_layers(model.state_dict(), state, str(target))
+    model.load_state_dict(state)
+
+
+def read_meta(path: PathLike) -> dict[str, Any]:
+    """Return the `meta` a weights file was saved with."""
+    return dict(_read_header(weights_path(path)).get("meta", {}))
+
+
+def read_weights(path: PathLike) -> dict[str, Tensor]:
+    """Read a file of pretrained weights from elsewhere: `.safetensors`, or `.pth`/`.pt` with tensors only.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict of str to Tensor
+        In the order of the file.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, damaged, or holds anything that would have to be executed.
+    """
+    target = Path(path)
+    if target.suffix == ".safetensors":
+        return _read(target)[0]
+    _check_is_file(target)
+    try:
+        state = torch.load(target, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as exc:
+        raise CheckpointError(
+            f"{target} holds objects that could run code when loaded, so it is refused. Ask its author for a "
+            "state_dict of tensors, best as .safetensors."
+        ) from exc
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
+        raise CheckpointError(f"{target} cannot be read as PyTorch weights; it may be damaged: {exc}") from exc
+    for key in ("state_dict", "model"):  # training scripts often wrap the weights
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{target} must hold a dict of tensors (a state_dict); it holds {type(state).__name__}.")
+    return {str(name): value for name, value in state.items()}
+
+
+def check_same_layers(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
+    """Raise unless both hold the same names with the same shapes; name what differs."""
+    lines = [f"  {name}: only in the model, {tuple(own[name].shape)}" for name in own if name not in state]
+    lines += [f"  {name}: only in the file, {tuple(state[name].shape)}" for name in state if name not in own]
+    lines += [
+        f"  {name}: {tuple(own[name].shape)} in the model, {tuple(state[name].shape)} in the file"
+        for name in own
+        if name in state and own[name].shape != state[name].shape
+    ]
+    if lines:
+        more = f"\n  ... and {len(lines) - 8} more" if len(lines) > 8 else ""
+        raise CheckpointError(
+            f"{source} was saved from another architecture; nothing was loaded. {len(lines)} of {len(own)} layers "
+            "differ:\n" + "\n".join(lines[:8]) + more
+        )
+
+
+def _read(target: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    header = _read_header(target)
+    try:
+        with safe_open(target, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as exc:
+        raise _damaged(target, exc) from exc
+
+
+def _read_header(target: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    _check_is_file(target)
+    _refuse_pickle(target)
+    try:
+        with safe_open(target, framework="pt", device="cpu") as file:
+            text = (file.metadata() or {}).get(_KEY, "{}")
+        header = json.loads(text)
+    except (SafetensorError, OSError, ValueError, RecursionError) as exc:
+        raise _damaged(target, exc) from exc
+    if not isinstance(header, dict) or not isinstance(header.get("aliases", {}), dict):
+        raise CheckpointError(f"{target} is damaged: its header is no JSON object.")
+    if header.get("format", FORMAT) != FORMAT:
+        raise CheckpointError(
+            f"{target} has format {header['format']}; this learnkit reads format {FORMAT}. Update it."
+        )
+    return header
+
+
+def _check_is_file(target: Path) -> None:
+    if not target.is_file():
+        near = sorted(p.name for p in target.parent.glob("*") if p.is_file())[:8] if target.parent.is_dir() else []
+        raise CheckpointError(f"there is no file {target}. Its folder holds: {', '.join(near) or '(nothing)'}.")
+
+
+def _refuse_pickle(target: Path) -> None:
+    with open(target, "rb") as file:
+        start = file.read(4)
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        raise CheckpointError(
+            f"{target} is a pickle (a .pth or .pkl file under another name). Loading one can run any code in it, so it "
+            "is refused. Save the weights again with `save_model`, or as safetensors."
+        )
+
+
+def _damaged(target: Path, exc: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{target} is not a complete safetensors file ({target.stat().st_size:,} bytes): {exc}. It may have been cut "
+        "off; use another copy."
+    )

@@ -1,0 +1,166 @@
+"""The events of the training loop and how to listen to them.
+
+A `Callback` overrides the events it cares for. Each gets the `Run`, the one object that holds the state of
+the fit, and may read it and write to it. Raising `CancelBatch`, `CancelEpoch` or `CancelFit` ends that phase:
+every other callback still hears the event, and the phase's `after_` event is still sent.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from learnkit.train.loop import Run
+
+__all__ = ["EVENTS", "Callback", "Cancel", "CancelBatch", "CancelEpoch", "CancelFit", "bind_events"]
+
+
+class Cancel(Exception):
+    """Base of the three ways to end a phase early; not an error."""
+
+    scope = 0
+
+
+class CancelBatch(Cancel):
+    """Go on with the next batch.
+
+    Examples
+    --------
+    >>> from learnkit import Callback, CancelBatch
+    >>> class SkipTinyBatches(Callback):
+    ...     def before_batch(self, run):
+    ...         if len(run.y) < 2:
+    ...             raise CancelBatch
+    """
+
+    scope = 1
+
+
+class CancelEpoch(Cancel):
+    """Go on with the next epoch, skipping what is left of this one, validation included.
+
+    Examples
+    --------
+    >>> from learnkit import Callback, CancelEpoch
+    >>> class FirstHundredBatches(Callback):
+    ...     def before_batch(self, run):
+    ...         if run.batch >= 100:
+    ...             raise CancelEpoch
+    """
+
+    scope = 2
+
+
+class CancelFit(Cancel):
+    """End the fit.
+
+    Examples
+    --------
+    >>> from learnkit import Callback, CancelFit
+    >>> class StopWhenGoodEnough(Callback):
+    ...     def after_epoch(self, run):
+    ...         if run.results.get("accuracy", 0) > 0.99:
+    ...             raise CancelFit
+    """
+
+    scope = 3
+
+
+class Callback:
+    """Override the events you need; all of them do nothing here.
+
+    Batches of the training and of the validation pass send the same events; `run.training` tells which it is.
+    A method called `before_...`, `after_...` or `cleanup_...` that is no event is refused when the class is
+    defined, so that a misspelt event cannot be ignored in silence.
+
+    Examples
+    --------
+    >>> from learnkit import Callback
+    >>> class CountSteps(Callback):
+    ...     def __init__(self):
+    ...         self.n = 0
+    ...     def after_step(self, run):
+    ...         self.n += 1
+    """
+
+    def before_fit(self, run: Run) -> None:
+        """Once, before anything else."""
+
+    def before_epoch(self, run: Run) -> None:
+        """Start of an epoch; `run.results` is empty."""
+
+    def before_train(self, run: Run) -> None:
+        """Start of the training pass."""
+
+    def before_batch(self, run: Run) -> None:
+        """`run.xs` and `run.y` are on the device; replace them to change what is learnt from."""
+
+    def after_pred(self, run: Run) -> None:
+        """`run.pred` holds the model's output."""
+
+    def after_loss(self, run: Run) -> None:
+        """`run.loss` is computed; replace it to change what is minimised."""
+
+    def after_backward(self, run: Run) -> None:
+        """Gradients of this batch are added (scaled, with `precision="fp16"`)."""
+
+    def before_step(self, run: Run) -> None:
+        """Gradients are complete, unscaled and clipped; the optimizer is about to use them."""
+
+    def after_step(self, run: Run) -> None:
+        """The optimizer has changed the weights; gradients are still there."""
+
+    def after_batch(self, run: Run) -> None:
+        """End of a batch, also of a cancelled one."""
+
+    def after_train(self, run: Run) -> None:
+        """End of the training pass."""
+
+    def before_valid(self, run: Run) -> None:
+        """Start of the validation pass, if there is a validation set."""
+
+    def after_valid(self, run: Run) -> None:
+        """End of the validation pass."""
+
+    def after_epoch(self, run: Run) -> None:
+        """`run.results` holds the figures of the epoch: `trn_loss`, `val_loss`, metrics.
+
+        After a cancelled epoch those that were not computed are missing.
+        """
+
+    def after_fit(self, run: Run) -> None:
+        """Once, at the end of a fit that was finished or cancelled; not after an error."""
+
+    def cleanup_fit(self, run: Run) -> None:
+        """Always, last of all, also after an error or Ctrl-C: remove hooks, close files."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, method in vars(cls).items():
+            if not name.startswith(("before_", "after_", "cleanup_")):
+                continue
+            if name not in EVENTS:
+                near = difflib.get_close_matches(name, EVENTS, n=1)
+                hint = f" Did you mean `{near[0]}`?" if near else f" Events are: {', '.join(EVENTS)}."
+                raise TypeError(f"{cls.__name__}.{name} is not an event.{hint}")
+            if not callable(method) or len(inspect.signature(method).parameters) != 2:
+                raise TypeError(f"{cls.__name__}.{name} must be a method `def {name}(self, run)`.")
+
+
+EVENTS = tuple(name for name in vars(Callback) if name.startswith(("before_", "after_", "cleanup_")))
+
+
+def bind_events(callbacks: Iterable[Callback]) -> dict[str, list[Callable[[Run], None]]]:
+    """Return the bound methods that listen to each event, in the order of the callbacks."""
+    callbacks = list(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            hint = " Pass an instance, not the class." if isinstance(callback, type) else ""
+            raise TypeError(f"`callbacks` must hold learnkit callbacks; got {callback!r}.{hint}")
+    return {
+        event: [getattr(cb, event) for cb in callbacks if getattr(type(cb), event) is not getattr(Callback, event)]
+        for event in EVENTS
+    }

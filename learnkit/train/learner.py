@@ -1,0 +1,716 @@
+"""`Learner`: a `DataBunch`, a model, and the calls to train, tune, save and use it.
+
+It prepares an optimizer and callbacks and hands them to `loop.fit`; nothing is trained anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from learnkit import __version__
+from learnkit.core.device import T, default_device, to_np
+from learnkit.core.errors import DataError, check_positive
+from learnkit.core.hooks import ModelSummary, summarize
+from learnkit.core.layers import batch_norms
+from learnkit.core.preserve import preserve_model, preserve_rng
+from learnkit.data.bunch import DataBunch
+from learnkit.data.files import PathLike
+from learnkit.data.loaders import n_batches, split_batch
+from learnkit.train import loop
+from learnkit.train.callbacks import LossRegulariser, SaveBest, StopOnNaN
+from learnkit.train.checkpoint import load_model, save_model, weights_path
+from learnkit.train.events import Callback
+from learnkit.train.lr_find import LRFindResult, RangeTest
+from learnkit.train.metrics import MetricLike
+from learnkit.train.optim import (
+    LayerGroup,
+    LayerOptimizer,
+    LRs,
+    default_opt,
+    default_splitter,
+    group_names,
+)
+from learnkit.train.predictions import Predictions, predict
+from learnkit.train.recorder import Recorder
+from learnkit.train.schedules import ScheduleRates, cosine, one_cycle, one_cycle_momentum, triangle
+
+__all__ = ["Learner"]
+
+_NO_RANGE_TEST_EPOCHS = 1_000_000  # the range test ends itself after `n_iter` batches
+
+
+class Learner:
+    """A data bunch and a model, ready to train.
+
+    Parameters
+    ----------
+    data : DataBunch
+        What to learn from.
+    model : nn.Module
+        Called as `model(*xs)`; gives raw scores. It is moved to `device`.
+    opt_fn : callable, optional
+        `opt_fn(params, lr=...)` -> optimizer; AdamW with betas (0.9, 0.99) by default. Each fit makes a new one.
+    crit : callable, optional
+        `crit(pred, y)` -> scalar tensor; the loss of `data.target` by default.
+    metrics : sequence, optional
+        Names, functions or objects, see `fit`; those of `data.target` by default. `[]` for none.
+    callbacks : sequence of Callback, optional
+        Used in every fit.
+    splitter : callable, optional
+        `splitter(model)` -> layer groups, a list of lists of modules. By default the children of an
+        `nn.Sequential`, else one group.
+    device : torch.device or str, optional
+        CUDA, then MPS, then CPU by default; `LEARNKIT_DEVICE` overrides.
+    precision, accumulate, channels_last, compile
+        As for `fit`.
+
+    Attributes
+    ----------
+    data, model, crit, metrics, callbacks
+        As given; may be replaced between fits.
+    sched : Recorder
+        What the latest fit recorded: `plot`, `plot_lr`, `plot_loss`, `to_frame`.
+    clip : float or None
+        Largest gradient norm.
+    reg_fn : callable or None
+        `reg_fn(pred, extra, loss)` -> loss with a penalty.
+
+    Raises
+    ------
+    DataError
+        If neither `crit` nor `data.target` says what the loss is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import Category, DataBunch, Learner
+    >>> _ = torch.manual_seed(0)
+    >>> x = torch.randn(256, 4)
+    >>> y = (x[:, 0] > x[:, 1]).long()
+    >>> batches = list(zip(x.split(32), y.split(32)))
+    >>> data = DataBunch(".", batches[:6], batches[6:], target=Category(["no", "yes"]))
+    >>> learn = Learner(data, torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2)))
+    >>> with learn.no_progress():
+    ...     results = learn.fit(0.02, 3, cycle_len=1, cycle_mult=2)
+    >>> results["accuracy"] > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        data: DataBunch,
+        model: nn.Module,
+        opt_fn: Callable[..., Optimizer] | None = None,
+        crit: loop.Loss | None = None,
+        metrics: Sequence[MetricLike] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        splitter: Callable[[nn.Module], Sequence[LayerGroup]] | None = None,
+        *,
+        device: torch.device | str | None = None,
+        precision: str = "fp32",
+        accumulate: int = 1,
+        channels_last: bool = False,
+        compile: bool | str = False,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"`model` must be an nn.Module; got {type(model).__name__}.")
+        if crit is None and data.target is None:
+            raise DataError(
+                "there is no loss: pass `crit=` (F.cross_entropy for class numbers, F.mse_loss for values), or tell "
+                "the data bunch what is predicted, DataBunch(..., target=Category(classes))."
+            )
+        self.device = torch.device(device) if device is not None else default_device()
+        self.data = data
+        self.model = model.to(self.device)
+        self.opt_fn = opt_fn or default_opt
+        self.crit: loop.Loss = crit if crit is not None else data.target.loss  # type: ignore[union-attr]
+        self.metrics: Sequence[MetricLike] = metrics if metrics is not None else (data.target or _NoTarget).metrics
+        self.callbacks = list(callbacks or ())
+        self.splitter = splitter or default_splitter
+        self.precision = precision
+        self.accumulate = accumulate
+        self.channels_last = channels_last
+        self.compile = compile
+        self.clip: float | None = None
+        self.reg_fn: Callable[[Any, tuple[Any, ...], Tensor], Tensor] | None = None
+        self.sched = Recorder()
+        self.show_progress = True
+        loop.autocast_context(precision, self.device)  # say now, not at the first fit, what the device cannot do
+
+    # ---------------------------------------------------------------- training
+
+    def fit(
+        self,
+        lrs: LRs,
+        n_cycle: int,
+        wds: LRs | None = None,
+        cycle_len: int | None = None,
+        cycle_mult: int = 1,
+        metrics: Sequence[MetricLike] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        cycle_save_name: str | None = None,
+        best_save_name: str | None = None,
+        use_clr_beta: tuple[float, ...] | None = None,
+    ) -> dict[str, float]:
+        """Train at a constant rate, or in cosine cycles with warm restarts (SGDR, Loshchilov & Hutter 2017).
+
+        Parameters
+        ----------
+        lrs : float, sequence of float or slice
+            Learning rate: one for all layer groups, one for each, or `slice(lo, hi)` spread geometrically.
+        n_cycle : int
+            Epochs if `cycle_len` is `None`, else cycles.
+        wds : float, sequence of float or slice, optional
+            Decoupled weight decay, likewise.
+        cycle_len : int, optional
+            Epochs of the first cycle. Within a cycle the rate falls from `lrs` to zero along a cosine.
+        cycle_mult : int, default 1
+            How many times longer each cycle is than the one before: `fit(lr, 3, cycle_len=1, cycle_mult=2)`
+            trains for 1 + 2 + 4 epochs.
+        metrics : sequence, optional
+            Instead of the learner's, for this fit.
+        callbacks : sequence of Callback, optional
+            Besides the learner's, for this fit.
+        cycle_save_name : str, optional
+            Save at the end of each cycle, as `{name}_cyc_0`, `_cyc_1`, ...
+        best_save_name : str, optional
+            Save the weights of the epoch with the lowest validation loss (training loss without validation).
+        use_clr_beta : tuple, optional
+            `(div, pct)` or `(div, pct, max_mom, min_mom)`: instead of a cosine, rise from `lrs / div` and fall
+            again in a straight line, the last `pct` percent of the cycle further down (Smith 2018).
+
+        Returns
+        -------
+        dict of str to float
+            Figures of the last epoch: `trn_loss`, `val_loss`, the metrics.
+
+        Raises
+        ------
+        ValueError
+            If `lrs` or `wds` do not match the layer groups, which are then printed.
+        NonFiniteError
+            If the loss becomes NaN; the weights are put back to the start of that epoch.
+
+        Examples
+        --------
+        See `Learner`.
+
+        >>> from learnkit import Learner
+        """
+        check_positive("n_cycle", n_cycle, integer=True)
+        lo = self._optimizer(lrs, wds)
+        extra = list(callbacks or ())
+        if best_save_name is not None:
+            monitor = "trn_loss" if self.data.val_dl is None else "val_loss"
+            extra.append(SaveBest(self._weights_file(best_save_name), monitor))
+        if cycle_len is None:
+            for name, value in (("cycle_save_name", cycle_save_name), ("use_clr_beta", use_clr_beta)):
+                if value is not None:
+                    raise ValueError(f"`{name}` needs cycles: pass `cycle_len` too.")
+            return self._train(lo, n_cycle, metrics, extra)
+        check_positive("cycle_len", cycle_len, integer=True)
+        check_positive("cycle_mult", cycle_mult, integer=True)
+        n_epochs = sum(cycle_len * cycle_mult**i for i in range(n_cycle))
+
+        def on_cycle_end(sched: ScheduleRates, cycle: int) -> None:
+            if cycle_save_name is not None:
+                self.save(f"{cycle_save_name}_cyc_{cycle}")
+
+        lr, mom = cosine(1.0, 0.0), None
+        if use_clr_beta is not None:
+            lr, mom = _clr_beta(use_clr_beta)
+        nb = self._batches_per_epoch() * cycle_len
+        sched = ScheduleRates(lo, nb, lr, mom, cycle_mult=cycle_mult, on_cycle_end=on_cycle_end)
+        return self._train(lo, n_epochs, metrics, [*extra, sched])
+
+    def fit_one_cycle(
+        self,
+        n_epoch: int,
+        lr_max: LRs,
+        wds: LRs | None = None,
+        *,
+        div: float = 25.0,
+        div_final: float = 1e5,
+        pct_start: float = 0.25,
+        moms: tuple[float, float, float] = (0.95, 0.85, 0.95),
+        metrics: Sequence[MetricLike] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        best_save_name: str | None = None,
+    ) -> dict[str, float]:
+        """Train one cycle: rate up to `lr_max` and down to almost nothing, momentum down and up (Smith 2018).
+
+        Parameters
+        ----------
+        n_epoch : int
+            Length of the cycle.
+        lr_max : float, sequence of float or slice
+            Highest rate, see `fit`.
+        wds : float, sequence of float or slice, optional
+            Decoupled weight decay.
+        div, div_final : float
+            The rate starts at `lr_max / div` and ends at `lr_max / div_final`.
+        pct_start : float, default 0.25
+            Share of the cycle in which the rate rises.
+        moms : tuple of float, default (0.95, 0.85, 0.95)
+            Momentum (Adam's first beta) at start, peak and end; unused by an optimizer without momentum.
+        metrics, callbacks, best_save_name
+            As for `fit`.
+
+        Returns
+        -------
+        dict of str to float
+            Figures of the last epoch.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from learnkit import DataBunch, Learner, Real
+        >>> x = torch.randn(64, 2)
+        >>> data = DataBunch(".", [(x, x.sum(1))] * 8, [(x, x.sum(1))], target=Real())
+        >>> learn = Learner(data, torch.nn.Linear(2, 1))
+        >>> with learn.no_progress():
+        ...     results = learn.fit_one_cycle(10, 0.2)
+        >>> results["rmse"] < 0.5
+        True
+        """
+        check_positive("n_epoch", n_epoch, integer=True)
+        lo = self._optimizer(lr_max, wds)
+        lr = one_cycle(1 / div, 1.0, 1 / div_final, pct_start=pct_start)
+        mom = one_cycle_momentum(lo.opt, moms, pct_start)
+        extra = list(callbacks or ())
+        if best_save_name is not None:
+            monitor = "trn_loss" if self.data.val_dl is None else "val_loss"
+            extra.append(SaveBest(self._weights_file(best_save_name), monitor))
+        sched = ScheduleRates(lo, self._batches_per_epoch() * n_epoch, lr, mom)
+        return self._train(lo, n_epoch, metrics, [*extra, sched])
+
+    def fine_tune(self, epochs: int, base_lr: float = 2e-3, freeze_epochs: int = 1) -> dict[str, float]:
+        """Train the head with the rest frozen, then everything, lower layers at lower rates.
+
+        Parameters
+        ----------
+        epochs : int
+            With everything unfrozen, at rates `slice(base_lr / 200, base_lr / 2)`.
+        base_lr : float, default 2e-3
+            Highest rate of the first part.
+        freeze_epochs : int, default 1
+            With only the last layer group unfrozen.
+
+        Returns
+        -------
+        dict of str to float
+            Figures of the last epoch.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from learnkit import DataBunch, Learner, Real
+        >>> x = torch.randn(64, 2)
+        >>> data = DataBunch(".", [(x, x.sum(1))] * 8, [(x, x.sum(1))], target=Real())
+        >>> learn = Learner(data, torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)))
+        >>> with learn.no_progress():
+        ...     results = learn.fine_tune(1)
+        """
+        self.freeze()
+        self.fit_one_cycle(freeze_epochs, base_lr)
+        self.unfreeze()
+        return self.fit_one_cycle(epochs, slice(base_lr / 200, base_lr / 2))
+
+    def lr_find(
+        self, start_lr: float = 1e-5, end_lr: float = 10, n_iter: int = 100, *, wds: LRs | None = None
+    ) -> LRFindResult:
+        """Try learning rates from `start_lr` to `end_lr`, batch by batch, and suggest three.
+
+        Model, gradients, modes, random generators and the record of the latest fit are left exactly as they were.
+        Draw the curve with `learn.sched.plot()`.
+
+        Parameters
+        ----------
+        start_lr, end_lr : float
+            First and last rate; the same for all layer groups.
+        n_iter : int, default 100
+            Batches. It stops before when the loss has blown up.
+        wds : float, sequence of float or slice, optional
+            Decoupled weight decay.
+
+        Returns
+        -------
+        LRFindResult
+            `steepest`, `valley` and `minimum` (a tenth of the rate with the lowest loss).
+
+        References
+        ----------
+        Smith 2017, "Cyclical Learning Rates for Training Neural Networks"; the valley rule is the "longest
+        valley" of the fastai community.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from learnkit import DataBunch, Learner, Real
+        >>> x = torch.randn(64, 2)
+        >>> learn = Learner(DataBunch(".", [(x, x.sum(1))] * 8, target=Real()), torch.nn.Linear(2, 1))
+        >>> found = learn.lr_find()
+        >>> 1e-5 < found.valley < 10
+        True
+        """
+        check_positive("start_lr", start_lr)
+        check_positive("n_iter", n_iter, integer=True)
+        if not end_lr > start_lr:
+            raise ValueError(f"`end_lr` must be above `start_lr`; got {end_lr} and {start_lr}.")
+        test = RangeTest(start_lr, end_lr, int(n_iter))
+        generator = getattr(self.data.trn_dl, "generator", None)
+        with preserve_model(self.model), preserve_rng(generator):
+            lo = self._optimizer(start_lr, wds)
+            train_only = DataBunch(self.data.path, self.data.trn_dl)
+            self._run(train_only, _NO_RANGE_TEST_EPOCHS, lo, None, [*self._loss_callbacks(), test], progress=False)
+        self.sched.lr_finding = test.result()
+        return self.sched.lr_finding
+
+    def validate(
+        self, dl: Iterable[Any] | None = None, metrics: Sequence[MetricLike] | None = None
+    ) -> dict[str, float]:
+        """Measure the model on the validation set, or on another loader.
+
+        Parameters
+        ----------
+        dl : iterable of batches, optional
+        metrics : sequence, optional
+            Instead of the learner's.
+
+        Returns
+        -------
+        dict of str to float
+            `val_loss` and the metrics.
+
+        Examples
+        --------
+        See `Learner`.
+
+        >>> from learnkit import Learner
+        """
+        return loop.validate(
+            self.model,
+            self._loader(False) if dl is None else dl,
+            self.crit,
+            self.metrics if metrics is None else metrics,
+            target=self.data.target,
+            precision=self.precision,
+            channels_last=self.channels_last,
+        )
+
+    # ---------------------------------------------------------------- which layers train
+
+    def get_layer_groups(self) -> Sequence[LayerGroup]:
+        """Return the layer groups, first to last: lists of modules that share a learning rate.
+
+        Raises
+        ------
+        ValueError
+            If a parameter belongs to no group.
+        """
+        groups = self.splitter(self.model)
+        grouped = {id(p) for group in groups for module in group for p in module.parameters()}
+        missing = [name for name, p in self.model.named_parameters() if id(p) not in grouped]
+        if missing:
+            raise ValueError(
+                f"the splitter leaves out {len(missing)} parameter(s): {', '.join(missing[:5])}. Every one must be in "
+                "a layer group, or it would never be trained."
+            )
+        return groups
+
+    def freeze_to(self, n: int) -> None:
+        """Train only the layer groups from `n` on (negative counts from the end); freeze those before.
+
+        Frozen layers keep their weights, and their batch norms keep their statistics.
+
+        Parameters
+        ----------
+        n : int
+            0 trains everything, -1 the last group only.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from learnkit import DataBunch, Learner, Real
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+        >>> learn = Learner(DataBunch(".", []), model, crit=torch.nn.MSELoss())
+        >>> learn.freeze_to(-1)
+        >>> [p.requires_grad for p in model.parameters()]
+        [False, False, True, True]
+        """
+        groups = self.get_layer_groups()
+        if not -len(groups) <= n < len(groups):
+            listing = "".join(f"\n  {i}: {name}" for i, name in enumerate(group_names(groups)))
+            raise ValueError(
+                f"`n` must be in {-len(groups)}..{len(groups) - 1} for {len(groups)} groups; got {n}.{listing}"
+            )
+        first = n % len(groups)
+        for i, group in enumerate(groups):
+            for module in group:
+                module.requires_grad_(i >= first)
+
+    def freeze(self) -> None:
+        """Train the last layer group only."""
+        self.freeze_to(-1)
+
+    def unfreeze(self) -> None:
+        """Train every layer group."""
+        self.freeze_to(0)
+
+    def bn_freeze(self, do_freeze: bool = True) -> None:
+        """Keep the statistics of all pretrained batch norms as they are, also in layers that are trained.
+
+        Pretrained are the layer groups before the last one; of a model with one group, all of it.
+
+        Parameters
+        ----------
+        do_freeze : bool, default True
+            `False` lets them move again.
+        """
+        groups = self.get_layer_groups()
+        for group in groups[:-1] if len(groups) > 1 else groups:
+            for norm in batch_norms(list(group)):
+                norm.keep_stats = do_freeze  # type: ignore[assignment]
+
+    # ---------------------------------------------------------------- predictions
+
+    def predict(self, is_test: bool = False) -> NDArray[Any]:
+        """Predict the validation set (or the test set), in its order and full length.
+
+        Parameters
+        ----------
+        is_test : bool, default False
+
+        Returns
+        -------
+        array of shape (n, c)
+            Log-probabilities for single-label classification (`np.exp` gives probabilities), probabilities for
+            several labels, values for a regression; what the model returns if `data.target` is not known.
+        """
+        return self.predict_dl(self._loader(is_test))
+
+    def predict_with_targs(self, is_test: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return `predict(is_test)` and the encoded targets.
+
+        Returns
+        -------
+        preds : array of shape (n, c)
+        targs : array of shape (n, ...)
+        """
+        result = self._predict(self._loader(is_test))
+        return result.preds, result.targs
+
+    def predict_proba(self, is_test: bool = False) -> NDArray[Any]:
+        """Return the probabilities of the validation (or test) set, values for a regression.
+
+        Returns
+        -------
+        array of shape (n, c)
+        """
+        return self._to_proba(self.predict(is_test))
+
+    def predict_dl(self, dl: Iterable[Any]) -> NDArray[Any]:
+        """Predict any loader of batches `(x, y)`; see `predict` for what is returned."""
+        return self._predict(dl).preds
+
+    def predict_array(self, arr: Any) -> NDArray[Any]:
+        """Predict items that are transformed already.
+
+        Parameters
+        ----------
+        arr : array or Tensor of shape (n, ...), or a tuple of them
+            As the model takes them; one picture is `im[None]`.
+
+        Returns
+        -------
+        array of shape (n, c)
+            As `predict`.
+        """
+        xs = T(arr) if isinstance(arr, tuple) else (T(arr),)
+        return self.predict_dl([(xs, torch.zeros(len(xs[0])))])
+
+    # ---------------------------------------------------------------- saving, looking
+
+    def save(self, name: PathLike) -> Path:
+        """Save the weights as `path/models/{name}.safetensors` (an absolute `name` is used as it is).
+
+        Returns
+        -------
+        Path
+            The file written.
+        """
+        classes = self.data.classes
+        meta = {
+            "learnkit": __version__,
+            "model": type(self.model).__name__,
+            "classes": None if classes is None else [str(name) for name in classes],
+        }
+        return save_model(self.model, self._weights_file(name), meta=meta)
+
+    def load(self, name: PathLike) -> None:
+        """Load weights saved with `save`; nothing changes unless all of them fit.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is missing, damaged, a pickle, or from another architecture (the layers are named).
+        """
+        load_model(self.model, self._weights_file(name))
+
+    def summary(self, xs: Sequence[Any] | None = None) -> ModelSummary:
+        """Report shape, parameters and trainability of every layer.
+
+        Parameters
+        ----------
+        xs : sequence, optional
+            Inputs of the model, e.g. `[torch.zeros(1, 3, 64, 64)]`; those of the first batch by default.
+
+        Returns
+        -------
+        ModelSummary
+            Print it, or read its `layers`.
+        """
+        if xs is None:
+            dl = self.data.trn_dl if self.data.val_dl is None else self.data.val_dl
+            with preserve_rng(getattr(dl, "generator", None)):
+                batch = next(iter(dl), None)
+            if batch is None:
+                raise DataError("there is no batch to run the model on; pass its inputs as `xs`.")
+            xs = split_batch(batch)[0]
+        return summarize(self.model, xs)
+
+    def set_data(self, data: DataBunch) -> None:
+        """Go on with other data: bigger pictures, more rows. The model stays.
+
+        Raises
+        ------
+        DataError
+            If the classes differ from the present ones.
+        """
+        if data.classes != self.data.classes:
+            raise DataError(f"the new data has classes {data.classes}, the model was made for {self.data.classes}.")
+        self.data = data
+
+    def no_progress(self) -> Quiet:
+        """Show no progress bar and no epoch table from now on; used as `with learn.no_progress():`, only inside."""
+        return Quiet(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} on {self.device}\n{self.model!r}"
+
+    # ---------------------------------------------------------------- private
+
+    def _optimizer(self, lrs: LRs, wds: LRs | None) -> LayerOptimizer:
+        return LayerOptimizer(self.opt_fn, self.get_layer_groups(), lrs, wds)
+
+    def _loss_callbacks(self) -> list[Callback]:
+        return [] if self.reg_fn is None else [LossRegulariser(self.reg_fn)]
+
+    def _train(
+        self,
+        lo: LayerOptimizer,
+        n_epochs: int,
+        metrics: Sequence[MetricLike] | None,
+        callbacks: Sequence[Callback],
+    ) -> dict[str, float]:
+        everything = [self.sched, StopOnNaN(), *self._loss_callbacks(), *self.callbacks, *callbacks]
+        chosen = self.metrics if metrics is None else metrics
+        return self._run(self.data, n_epochs, lo, chosen, everything, progress=self.show_progress)
+
+    def _run(
+        self,
+        data: DataBunch,
+        n_epochs: int,
+        lo: LayerOptimizer,
+        metrics: Sequence[MetricLike] | None,
+        callbacks: Sequence[Callback],
+        *,
+        progress: bool,
+    ) -> dict[str, float]:
+        return loop.fit(
+            self.model,
+            data,
+            n_epochs,
+            lo.opt,
+            self.crit,
+            metrics,
+            callbacks,
+            precision=self.precision,
+            accumulate=self.accumulate,
+            clip=self.clip,
+            channels_last=self.channels_last,
+            compile=self.compile,
+            progress=progress,
+        )
+
+    def _batches_per_epoch(self) -> int:
+        n = n_batches(self.data.trn_dl)
+        if n is None:
+            raise DataError(
+                "a schedule must know how many batches an epoch has, and this training loader has no length. Give it "
+                "a `__len__`, or train at a constant rate (`cycle_len=None`)."
+            )
+        if n == 0:
+            raise DataError("the training loader is empty: it has no batch.")
+        return n
+
+    def _loader(self, is_test: bool) -> Iterable[Any]:
+        dl = self.data.test_dl if is_test else self.data.val_dl
+        if dl is None:
+            kind, argument = ("test", "test_name") if is_test else ("validation", "val_dl")
+            raise DataError(f"this data bunch has no {kind} set (`{argument}` when it is made).")
+        return dl
+
+    def _predict(self, dl: Iterable[Any]) -> Predictions:
+        return predict(self.model, dl, self.data.target, precision=self.precision, channels_last=self.channels_last)
+
+    def _to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
+        if self.data.target is None:
+            raise DataError("this data bunch does not know what is predicted; pass `target=` when you make it.")
+        return self.data.target.to_proba(to_np(preds))
+
+    def _weights_file(self, name: PathLike) -> Path:
+        return weights_path(self.data.path / "models" / Path(name))
+
+
+class Quiet:
+    """What `learn.no_progress()` returns: quiet from the call on, until the `with` block (if any) ends."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner, self.before = learner, learner.show_progress
+        learner.show_progress = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.learner.show_progress = self.before
+
+
+class _NoTarget:
+    metrics: tuple[str, ...] = ()
+
+
+def _clr_beta(values: tuple[float, ...]) -> tuple[Callable[[float], float], Callable[[float], float] | None]:
+    if len(values) not in (2, 4):
+        raise ValueError(f"`use_clr_beta` must be (div, pct) or (div, pct, max_mom, min_mom); got {values!r}.")
+    div, pct = values[:2]
+    if len(values) == 2:
+        return triangle(div, pct), None
+    high, low = values[2:]
+    slope = (1 - pct / 100) / 2
+
+    def momentum(progress: float) -> float:
+        rising = np.interp(progress, [0, slope, 2 * slope, 1], [high, low, high, high])
+        return float(rising)
+
+    return triangle(div, pct), momentum

@@ -1,0 +1,509 @@
+"""The training loop: `fit` trains, `validate` measures, `Run` is the state the callbacks share.
+
+`fit` is the lowest level of the library and works by itself: a plain `nn.Module`, loaders, an optimizer and a
+loss. What observes the training is a callback; what changes its arithmetic (mixed precision, accumulation,
+clipping) is written out below, where it can be read. With the defaults, the weights that come out are bit for
+bit those of the loop you would write by hand.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from learnkit.core.errors import DataError, TrainingError, check_choice, check_positive
+from learnkit.core.layers import model_device, set_train_mode
+from learnkit.core.preserve import evaluating, preserve_rng
+from learnkit.data.loaders import DeviceLoader, n_batches
+from learnkit.data.targets import Target
+from learnkit.train.events import Callback, Cancel, bind_events
+from learnkit.train.metrics import Metric, MetricLike, as_metrics
+from learnkit.train.recorder import ProgressTable, RunningLoss
+
+__all__ = ["Run", "fit", "forward_pass", "validate"]
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+class Loaders(Protocol):
+    """What `fit` needs of `data`: a `DataBunch` has it."""
+
+    @property
+    def trn_dl(self) -> Iterable[Any]:
+        """Training batches."""
+
+    @property
+    def val_dl(self) -> Iterable[Any] | None:
+        """Validation batches."""
+
+
+class Run:
+    """The state of one fit: what callbacks read and write.
+
+    Attributes
+    ----------
+    model : nn.Module
+    opt : torch.optim.Optimizer
+    crit : callable
+    n_epochs : int
+    epoch : int
+        Counted from 0.
+    batch : int
+        Number of the batch in the current pass, from 0.
+    n_batches : int or None
+        Batches of the current pass; `None` if its loader does not know.
+    training : bool
+        Whether the current pass trains.
+    xs, y : tuple, Any
+        Inputs and target of the current batch, on the device.
+    pred, extra : Any, tuple
+        The model's output. Of a tuple the first element is the prediction and the rest is `extra`.
+    loss : Tensor
+        Of the current batch.
+    clip : float or None
+        Largest allowed norm of the gradient.
+    running_loss : RunningLoss
+        Every training loss so far.
+    results : dict of str to float
+        Figures of the current epoch, in the order of the epoch table.
+    """
+
+    def __init__(
+        self, model: nn.Module, opt: Optimizer, crit: Loss, n_epochs: int, callbacks: Sequence[Callback]
+    ) -> None:
+        self.model = model
+        self.opt = opt
+        self.crit = crit
+        self.n_epochs = n_epochs
+        self.epoch = 0
+        self.batch = 0
+        self.n_batches: int | None = None
+        self.training = False
+        self.xs: tuple[Any, ...] = ()
+        self.y: Any = None
+        self.pred: Any = None
+        self.extra: tuple[Any, ...] = ()
+        self.loss: Tensor = torch.zeros(())
+        self.clip: float | None = None
+        self.running_loss = RunningLoss()
+        self.results: dict[str, float] = {}
+        self._listeners = bind_events(callbacks)
+
+    def emit(self, event: str) -> None:
+        """Send an event to every callback, then let the widest cancel among them take effect."""
+        cancel: Cancel | None = None
+        for listener in self._listeners[event]:
+            try:
+                listener(self)
+            except Cancel as raised:
+                if cancel is None or raised.scope > cancel.scope:
+                    cancel = raised
+        if cancel is not None:
+            raise cancel
+
+    def phase(self, name: str) -> Phase:
+        """Bound a phase: its `after_` event is sent however it was ended, except by an error."""
+        return Phase(self, name)
+
+
+class Phase:
+    """Where a cancel stops: `with run.phase("batch")` swallows `CancelBatch` and passes the wider ones on."""
+
+    scopes: ClassVar = {"batch": 1, "train": 1, "valid": 1, "epoch": 2, "fit": 3}
+
+    def __init__(self, run: Run, name: str) -> None:
+        self.run, self.event, self.scope = run, f"after_{name}", self.scopes[name]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
+        if exc is not None and not isinstance(exc, Cancel):
+            return False
+        try:
+            self.run.emit(self.event)
+        except Cancel as raised:
+            if raised.scope > self.scope:
+                raise
+        return exc is not None and exc.scope <= self.scope
+
+
+def fit(
+    model: nn.Module,
+    data: Loaders,
+    n_epochs: int,
+    opt: Optimizer,
+    crit: Loss,
+    metrics: Sequence[MetricLike] | None = None,
+    callbacks: Sequence[Callback] | None = None,
+    *,
+    precision: str = "fp32",
+    accumulate: int = 1,
+    clip: float | None = None,
+    channels_last: bool = False,
+    compile: bool | str = False,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Train `model` for `n_epochs` and validate after each.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Called as `model(*xs)`; on the device it shall be trained on. A tuple it returns is taken as the
+        prediction followed by extra outputs (for `reg_fn`); a dict or list goes to `crit` as it is.
+    data : DataBunch
+        Or any object with `trn_dl` and `val_dl`, two iterables of `(x, y)` (`val_dl` may be `None`).
+    n_epochs : int
+        Passes over the training data.
+    opt : torch.optim.Optimizer
+        Over the model's parameters; `LayerOptimizer(...).opt` is one.
+    crit : callable
+        `crit(pred, y)` -> scalar tensor, the mean over the batch.
+    metrics : sequence, optional
+        Names, functions `metric(preds, targs)`, `Metric` objects or torchmetrics objects, computed over the
+        whole validation set.
+    callbacks : sequence of Callback, optional
+        In the order in which they shall hear events.
+    precision : {"fp32", "bf16", "fp16"}, default "fp32"
+        Arithmetic of the forward pass (`torch.autocast`); fp16 scales the loss. A device that cannot gets a
+        warning and fp32.
+    accumulate : int, default 1
+        Batches per optimizer step. Each batch counts by its number of items, so a short last window and a
+        short last batch weigh what they should.
+    clip : float, optional
+        Scale gradients down to this norm.
+    channels_last : bool, default False
+        Memory layout of pictures and convolutions; faster on recent hardware.
+    compile : bool or str, default False
+        Run the model through `torch.compile`; a string names the backend.
+    progress : bool, default True
+        Print a row per epoch under a progress bar. `LEARNKIT_PROGRESS=0` turns it off everywhere.
+
+    Returns
+    -------
+    dict of str to float
+        Figures of the last epoch: `trn_loss` (smoothed), `val_loss`, the metrics.
+
+    Raises
+    ------
+    DataError
+        If a batch has no target, or there is no batch at all.
+    TrainingError
+        If model, loss and batch do not fit together; shapes and dtypes are named.
+
+    Examples
+    --------
+    >>> import torch, torch.nn.functional as F
+    >>> from learnkit import DataBunch, fit
+    >>> x = torch.randn(64, 3)
+    >>> batches = [(x, (x.sum(1) > 0).long())]
+    >>> model = torch.nn.Linear(3, 2)
+    >>> opt = torch.optim.SGD(model.parameters(), lr=0.5)
+    >>> results = fit(model, DataBunch(".", batches, batches), 20, opt, F.cross_entropy, ["accuracy"], progress=False)
+    >>> results["accuracy"] > 0.8
+    True
+    """
+    check_positive("n_epochs", n_epochs, integer=True)
+    check_positive("accumulate", accumulate, integer=True)
+    device = model_device(model)
+    autocast = autocast_context(precision, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=autocast.fp16)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    forward = torch.compile(model, backend=compile if isinstance(compile, str) else "inductor") if compile else model
+    trn_dl = DeviceLoader(data.trn_dl, device, channels_last=channels_last)
+    val_dl = None if data.val_dl is None else DeviceLoader(data.val_dl, device, channels_last=channels_last)
+    n_trn, n_val = n_batches(data.trn_dl), 0 if data.val_dl is None else n_batches(data.val_dl)
+    if n_trn == 0:
+        raise DataError(_NO_BATCHES)
+    scorers = as_metrics(metrics)
+    target = getattr(data, "target", None)
+    activation = target.activation if isinstance(target, Target) else None
+    run = Run(model, opt, crit, n_epochs, [*(callbacks or ()), *([ProgressTable()] if progress else ())])
+    run.clip = clip
+
+    window = 0.0  # items whose gradients wait for the next step, as a multiple of the window's first batch
+    first = 1  # items in that batch
+
+    def step() -> None:  # called in two places: after every full window, and for a short last one
+        nonlocal window
+        scaler.unscale_(opt)
+        if accumulate > 1:  # gradients are a weighted sum so far; make them a mean
+            for p in _parameters(opt):
+                if p.grad is not None:
+                    p.grad.div_(window)
+        if run.clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), run.clip)
+        run.emit("before_step")
+        scaler.step(opt)
+        scaler.update()
+        window = 0.0
+        run.emit("after_step")
+
+    try:
+        with run.phase("fit"):
+            run.emit("before_fit")
+            for run.epoch in range(n_epochs):
+                with run.phase("epoch"):
+                    run.results = {}
+                    run.emit("before_epoch")
+                    with run.phase("train"):
+                        run.training, run.n_batches, run.batch = True, n_trn, -1
+                        run.emit("before_train")
+                        set_train_mode(model)
+                        window = 0.0
+                        for run.batch, (run.xs, run.y) in enumerate(trn_dl):
+                            with run.phase("batch"):
+                                run.emit("before_batch")
+                                if not window:
+                                    opt.zero_grad(set_to_none=True)
+                                with autocast():
+                                    forward_pass(run, forward)
+                                loss = run.loss
+                                if accumulate > 1:
+                                    n = _batch_len(run.xs, run.y)
+                                    first = n if window == 0 else first
+                                    window += n / first
+                                    loss = loss * (n / first)
+                                run.running_loss.add(run.loss)
+                                scaler.scale(loss).backward()
+                                run.emit("after_backward")
+                                if (run.batch + 1) % accumulate == 0:
+                                    step()
+                        if run.batch < 0:
+                            raise DataError(_NO_BATCHES)
+                        if window:  # a last window that is not full
+                            step()
+                    run.results["trn_loss"] = run.running_loss.value()
+                    if val_dl is not None:
+                        with run.phase("valid"):
+                            run.training, run.n_batches, run.batch = False, n_val, -1
+                            run.emit("before_valid")
+                            run.results |= _validation_pass(run, forward, val_dl, scorers, activation, autocast)
+    finally:
+        _clean_up(run)
+    return run.results
+
+
+def validate(
+    model: nn.Module,
+    dl: Iterable[Any],
+    crit: Loss,
+    metrics: Sequence[MetricLike] | None = None,
+    *,
+    target: Target | None = None,
+    precision: str = "fp32",
+    channels_last: bool = False,
+) -> dict[str, float]:
+    """Measure `model` on a loader; model, modes and random generators are left as they were.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Called as `model(*xs)`.
+    dl : iterable of batches
+        Each `(x, y)`.
+    crit : callable
+        `crit(pred, y)` -> scalar tensor, the mean over the batch.
+    metrics : sequence, optional
+        As for `fit`.
+    target : Target, optional
+        Gives the activation that metrics see predictions through.
+    precision, channels_last
+        As for `fit`.
+
+    Returns
+    -------
+    dict of str to float
+        `val_loss`, the mean over the items, and the metrics over the whole set.
+
+    Examples
+    --------
+    >>> import torch, torch.nn.functional as F
+    >>> from learnkit import validate
+    >>> batches = [(torch.zeros(4, 3), torch.zeros(4, dtype=torch.long))]
+    >>> sorted(validate(torch.nn.Linear(3, 2), batches, F.cross_entropy, ["accuracy"]))
+    ['accuracy', 'val_loss']
+    """
+    device = model_device(model)
+    run = Run(model, torch.optim.SGD([torch.zeros(())]), crit, 0, ())
+    run.n_batches, run.batch = n_batches(dl), -1
+    loader = DeviceLoader(dl, device, channels_last=channels_last)
+    activation = target.activation if target is not None else None
+    autocast = autocast_context(precision, device)
+    with evaluating(model), preserve_rng(getattr(dl, "generator", None)):
+        return _validation_pass(run, model, loader, as_metrics(metrics), activation, autocast)
+
+
+@torch.no_grad()
+def _validation_pass(
+    run: Run,
+    forward: Callable[..., Any],
+    loader: DeviceLoader,
+    scorers: Sequence[Metric],
+    activation: Callable[[Tensor], Tensor] | None,
+    autocast: AutocastContext,
+) -> dict[str, float]:
+    run.model.eval()
+    for scorer in scorers:
+        scorer.reset()
+    total: Any = 0.0
+    count = 0
+    for run.batch, (run.xs, run.y) in enumerate(loader):
+        with run.phase("batch"):
+            run.emit("before_batch")
+            with autocast():
+                forward_pass(run, forward)
+            n = _batch_len(run.xs, run.y)
+            total = total + run.loss.detach() * n
+            count += n
+            if scorers:
+                preds = activation(run.pred) if activation and isinstance(run.pred, Tensor) else run.pred
+                for scorer in scorers:
+                    scorer.update(preds, run.y)
+    if not count:
+        raise DataError("the validation loader gave no batch. Give `val_dl=None` to train without validation.")
+    return {"val_loss": float(total) / count, **{scorer.name: scorer.compute() for scorer in scorers}}
+
+
+def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
+    """Compute `run.pred`, `run.extra` and `run.loss` from `run.xs` and `run.y`, with their events."""
+    try:
+        output = forward(*run.xs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as exc:
+        if isinstance(exc, torch.OutOfMemoryError):
+            raise
+        where = f"batch {run.batch} of epoch {run.epoch}"
+        raise TrainingError(f"the model failed on {where}: inputs {_describe(run.xs)}. {exc}") from exc
+    run.pred, run.extra = (output[0], output[1:]) if isinstance(output, tuple) else (output, ())
+    run.emit("after_pred")
+    run.y = align_target(run.pred, run.y)
+    try:
+        run.loss = run.crit(run.pred, run.y)
+    except (RuntimeError, TypeError, ValueError, IndexError) as exc:
+        if isinstance(exc, torch.OutOfMemoryError):
+            raise
+        raise TrainingError(
+            f"the loss {_name(run.crit)} does not fit: the model gave {_describe(run.pred)}, the target is "
+            f"{_describe(run.y)}.{_loss_hint(run.pred, run.y)} {exc}"
+        ) from exc
+    run.emit("after_loss")
+
+
+def align_target(pred: Any, y: Any) -> Any:
+    """Give `y` the shape the loss needs where only a dimension of size one is in the way.
+
+    `(B, 1)` against `(B,)` would broadcast to `(B, B)` in a regression loss and train on nonsense, so `y` takes
+    the shape of `pred`; a one-column class target `(B, 1)` loses its column for scores `(B, C)`.
+    """
+    if not (isinstance(pred, Tensor) and isinstance(y, Tensor)) or pred.shape == y.shape:
+        return y
+    if pred.numel() == y.numel() and abs(pred.ndim - y.ndim) == 1:
+        return y.view(pred.shape) if 1 in (pred.shape[-1], y.shape[-1]) else y
+    if y.ndim == 2 and y.shape[1] == 1 and pred.ndim == 2 and not y.is_floating_point():
+        return y.squeeze(1)
+    return y
+
+
+class AutocastContext:
+    """`with autocast():` once per batch; does nothing, at no cost, for fp32."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype | None) -> None:
+        self.device, self.dtype = device, dtype
+        self.fp16 = dtype == torch.float16
+
+    def __call__(self) -> AbstractContextManager[Any]:
+        if self.dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+
+def autocast_context(precision: str, device: torch.device) -> AutocastContext:
+    """Return the context of the forward pass, falling back to fp32 with a warning where the device cannot."""
+    check_choice("precision", precision, ("fp32", "bf16", "fp16"))
+    if precision == "fp32":
+        return AutocastContext(device, None)
+    lacking = (precision == "fp16" and device.type == "cpu") or (
+        precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    )
+    if lacking:
+        other = "bf16" if precision == "fp16" else "fp16"
+        warnings.warn(
+            f"this device ({device}) does not do {precision} arithmetic well, so training uses fp32. "
+            f'precision="{other}" may work on it.',
+            stacklevel=3,
+        )
+        return AutocastContext(device, None)
+    return AutocastContext(device, torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def _clean_up(run: Run) -> None:
+    """Send `cleanup_fit` to every callback, whatever any of them does, then raise the first error."""
+    errors: list[Exception] = []
+    for listener in run._listeners["cleanup_fit"]:
+        try:
+            listener(run)
+        except Cancel:
+            pass
+        except Exception as exc:
+            errors.append(exc)
+    run.opt.zero_grad(set_to_none=True)
+    if errors:
+        raise errors[0]
+
+
+def _parameters(opt: Optimizer) -> Iterable[Tensor]:
+    return (p for group in opt.param_groups for p in group["params"])
+
+
+def _batch_len(xs: tuple[Any, ...], y: Any) -> int:
+    """Number of items: the length of the first tensor found in the target, else in the inputs."""
+    stack = [xs, y]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Tensor) and value.ndim:
+            return len(value)
+        if isinstance(value, dict):
+            value = tuple(value.values())
+        if isinstance(value, tuple | list):
+            stack.extend(reversed(value))
+    return 1
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_describe(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_describe(item)}" for key, item in value.items()) + "}"
+    return type(value).__name__
+
+
+def _name(crit: Any) -> str:
+    return f"`{getattr(crit, '__qualname__', type(crit).__name__)}`"
+
+
+def _loss_hint(pred: Any, y: Any) -> str:
+    if not (isinstance(pred, Tensor) and isinstance(y, Tensor)):
+        return ""
+    if y.is_floating_point() and pred.ndim == 2 and y.ndim == 1 and pred.shape[1] > 1:
+        return " Class targets must be whole numbers: use `y.long()`, or give the model one output for a regression."
+    if not y.is_floating_point() and pred.numel() == y.numel():
+        return " This loss needs decimal targets: use `y.float()`."
+    if not y.is_floating_point() and pred.ndim == 2 and y.ndim == 1 and y.numel() and int(y.max()) >= pred.shape[1]:
+        return f" The target holds class {int(y.max())}, but the model scores classes 0 to {pred.shape[1] - 1}."
+    return ""
+
+
+_NO_BATCHES = (
+    "the training loader is empty: it gave no batch. Check that the data set is not empty, and with "
+    "`drop_last=True` that it holds at least one full batch. A generator can be used only once: give a list or a loader."
+)

@@ -1,0 +1,203 @@
+"""Layer groups x learning rate x weight decay: one optimizer whose groups are the groups of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from learnkit.core.errors import check_positive
+
+__all__ = ["LayerGroup", "LayerOptimizer", "default_opt", "default_splitter", "group_names", "set_lrs", "spread"]
+
+LayerGroup = Sequence[nn.Module]
+LRs = float | Sequence[float] | np.ndarray | slice
+
+
+def default_opt(params: Any, lr: float) -> Optimizer:
+    """AdamW with betas (0.9, 0.99), learnkit's default optimizer."""
+    return torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.99), weight_decay=0)
+
+
+def default_splitter(model: nn.Module) -> list[LayerGroup]:
+    """One group per child that owns parameters, for an `nn.Sequential`; one group for any other model."""
+    if isinstance(model, nn.Sequential) and len(model) > 1:
+        return [[child] for child in model]
+    return [[model]]
+
+
+def spread(name: str, value: LRs, n: int, groups: Sequence[LayerGroup] | None = None) -> list[float]:
+    """Return one number per layer group.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    value : float, sequence of float or slice
+        A number goes to every group; a sequence must have `n` entries; `slice(lo, hi)` is spread geometrically
+        from the first group to the last; `slice(hi)` gives `hi` to the last group and `hi / 10` to the others.
+    n : int
+        Number of groups.
+    groups : sequence of LayerGroup, optional
+        Printed when the length does not match.
+    """
+    if isinstance(value, slice):
+        if value.stop is None or value.step is not None:
+            raise ValueError(f"`{name}` as a slice must be slice(lo, hi) or slice(hi); got {value!r}.")
+        hi = check_positive(name, value.stop)
+        if value.start is None:
+            return [hi / 10] * (n - 1) + [hi]
+        return [float(v) for v in np.geomspace(check_positive(name, value.start), hi, n)] if n > 1 else [float(hi)]
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        values = [float(value)] * n
+    else:
+        values = [float(v) for v in np.asarray(value, dtype=float).reshape(-1)]
+    if len(values) != n:
+        listing = "".join(f"\n  {i}: {name}" for i, name in enumerate(group_names(groups or [])))
+        raise ValueError(f"`{name}` must be one number or {n}, one per layer group; got {len(values)}.{listing}")
+    if not all(np.isfinite(values)) or min(values) < 0:
+        raise ValueError(f"`{name}` must not be negative or infinite; got {value!r}.")
+    return values
+
+
+class LayerOptimizer:
+    """An optimizer with one parameter group per layer group, each with its learning rate and weight decay.
+
+    Weight decay is decoupled for every optimizer: each step first shrinks the weights by `1 - lr * wd`
+    (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization").
+
+    Parameters
+    ----------
+    opt_fn : callable
+        `opt_fn(params, lr=...)` -> optimizer: `optim.Adam`, `partial(optim.SGD, momentum=0.9)`.
+    layer_groups : nn.Module or sequence of sequences of nn.Module
+        A model is one group.
+    lrs : float, sequence or slice
+        Learning rate, see `spread`.
+    wds : float, sequence or slice, optional
+        Weight decay; none by default.
+
+    Attributes
+    ----------
+    opt : torch.optim.Optimizer
+        The optimizer to train with.
+    lrs, wds : list of float
+        The base values, one per group; schedules are relative to these rates.
+
+    Raises
+    ------
+    ValueError
+        If `lrs` or `wds` do not match the groups, which are then printed.
+
+    Examples
+    --------
+    >>> from torch import nn, optim
+    >>> from learnkit import LayerOptimizer
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> lo = LayerOptimizer(optim.Adam, [[model[0]], [model[2]]], [1e-3, 1e-2], 1e-5)
+    >>> [group["lr"] for group in lo.opt.param_groups]
+    [0.001, 0.01]
+    """
+
+    def __init__(
+        self,
+        opt_fn: Callable[..., Optimizer],
+        layer_groups: nn.Module | Sequence[LayerGroup],
+        lrs: LRs,
+        wds: LRs | None = None,
+    ) -> None:
+        self.layer_groups: Sequence[LayerGroup] = (
+            [[layer_groups]] if isinstance(layer_groups, nn.Module) else layer_groups
+        )
+        n = len(self.layer_groups)
+        self.lrs = spread("lrs", lrs, n, self.layer_groups)
+        self.wds = spread("wds", 0.0 if wds is None else wds, n, self.layer_groups)
+        param_groups = [
+            {"params": params, "lr": lr, "learnkit_decay": wd}
+            for params, lr, wd in zip(_group_params(self.layer_groups), self.lrs, self.wds, strict=True)
+        ]
+        self.opt = opt_fn(param_groups, lr=self.lrs[-1])
+        for group in self.opt.param_groups:
+            if "weight_decay" in group and wds is not None:
+                group["weight_decay"] = 0.0  # ours replaces it
+        if any(self.wds):
+            self.opt.register_step_pre_hook(_decay)
+
+    def set_lrs(self, lrs: LRs) -> None:
+        """Set new base rates, effective at once."""
+        self.lrs = spread("lrs", lrs, len(self.layer_groups), self.layer_groups)
+        self.scale_lrs(1.0)
+
+    def scale_lrs(self, factor: float) -> None:
+        """Set every group's rate to `factor` times its base rate."""
+        for group, lr in zip(self.opt.param_groups, self.lrs, strict=True):
+            group["lr"] = lr * factor
+
+
+def set_lrs(opt: Optimizer | LayerOptimizer, lrs: LRs) -> None:
+    """Set the learning rate of an optimizer, for all its groups or for each.
+
+    Parameters
+    ----------
+    opt : torch.optim.Optimizer or LayerOptimizer
+    lrs : float, sequence or slice
+        One number, or one per parameter group.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import set_lrs
+    >>> opt = torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1)
+    >>> set_lrs(opt, 0.01)
+    >>> opt.param_groups[0]["lr"]
+    0.01
+    """
+    if isinstance(opt, LayerOptimizer):
+        opt.set_lrs(lrs)
+        return
+    for group, lr in zip(opt.param_groups, spread("lrs", lrs, len(opt.param_groups)), strict=True):
+        group["lr"] = lr
+
+
+def group_names(groups: Sequence[LayerGroup]) -> list[str]:
+    """Describe each layer group in a line: its modules and its number of parameters."""
+    lines = []
+    for group in groups:
+        kinds = [type(module).__name__ for module in group]
+        shown = ", ".join(kinds[:4]) + (f", ... {len(kinds)} modules" if len(kinds) > 4 else "")
+        count = sum(p.numel() for module in group for p in module.parameters())
+        lines.append(f"{shown} ({count:,} parameters)")
+    return lines
+
+
+def _group_params(groups: Sequence[LayerGroup]) -> list[list[Tensor]]:
+    """Return the parameters of each group; one that is shared between groups stays in the first."""
+    seen: set[int] = set()
+    lists: list[list[Tensor]] = []
+    for group in groups:
+        mine: list[Tensor] = []
+        for p in (p for module in group for p in module.parameters()):
+            if id(p) not in seen:
+                seen.add(id(p))
+                mine.append(p)
+        lists.append(mine)
+    if not seen:
+        raise ValueError("the model has no parameters to train.")
+    return lists
+
+
+@torch.no_grad()
+def _decay(opt: Optimizer, args: Any, kwargs: Any) -> None:
+    for group in opt.param_groups:
+        if wd := group.get("learnkit_decay"):
+            _shrink((p for p in group["params"] if p.grad is not None), 1 - float(group["lr"]) * wd)
+
+
+def _shrink(params: Iterable[Tensor], factor: float) -> None:
+    tensors = list(params)
+    if tensors:
+        torch._foreach_mul_(tensors, factor)  # one kernel for all of them, as torch's own optimizers do

@@ -1,0 +1,327 @@
+"""What a fit leaves behind: `Recorder` keeps the figures and draws them, `ProgressTable` shows them meanwhile."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from learnkit.core.errors import LearnkitError
+from learnkit.core.plots import get_ax
+from learnkit.train.events import Callback
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from learnkit.train.loop import Run
+    from learnkit.train.lr_find import LRFindResult
+
+__all__ = ["ProgressTable", "Recorder", "RunningLoss", "format_figure"]
+
+
+class RunningLoss:
+    """Losses that stay on the device until somebody asks, so that no training step waits for the device.
+
+    Parameters
+    ----------
+    beta : float, default 0.98
+        Weight of the past in the smoothed value.
+    """
+
+    def __init__(self, beta: float = 0.98) -> None:
+        self.beta = beta
+        self._read: list[float] = []
+        self._pending: list[Tensor] = []
+        self._average, self._weight = 0.0, 0.0
+
+    def add(self, loss: Tensor) -> None:
+        """Take note of the loss of one batch."""
+        self._pending.append(loss.detach())
+
+    @property
+    def n_read(self) -> int:
+        """Number of losses that have been read from the device."""
+        return len(self._read)
+
+    @property
+    def count(self) -> int:
+        """Number of losses."""
+        return len(self._read) + len(self._pending)
+
+    @property
+    def values(self) -> list[float]:
+        """Every loss so far; reading it waits for the device."""
+        if self._pending:
+            new = torch.stack(self._pending).tolist()
+            self._pending.clear()
+            self._read += new
+            for loss in new:
+                self._average = self.beta * self._average + (1 - self.beta) * loss
+                self._weight = self.beta * self._weight + (1 - self.beta)
+        return self._read
+
+    def value(self) -> float:
+        """Exponentially weighted average of the losses, without the bias of its start at zero."""
+        return self._average / self._weight if self.values else math.nan
+
+
+class Recorder(Callback):
+    """Losses, learning rates, momentums and the figures of every epoch of the latest fit (`learn.sched`).
+
+    Attributes
+    ----------
+    losses : list of float
+        Training loss of every batch.
+    lrs : list of float
+        Learning rate of the last layer group at every batch.
+    moms : list of float
+        Momentum (Adam's first beta) at every batch; empty for an optimizer without.
+    epochs : list of dict
+        `epoch`, `trn_loss`, `val_loss`, the metrics and `time` in seconds, per epoch.
+    lr_finding : LRFindResult or None
+        What the latest `lr_find` measured.
+
+    Examples
+    --------
+    >>> import torch, torch.nn.functional as F
+    >>> from learnkit import DataBunch, Recorder, fit
+    >>> batches = [(torch.randn(8, 3), torch.zeros(8, dtype=torch.long))] * 4
+    >>> model, recorder = torch.nn.Linear(3, 2), Recorder()
+    >>> opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> _ = fit(model, DataBunch(".", batches), 2, opt, F.cross_entropy, callbacks=[recorder], progress=False)
+    >>> len(recorder.losses), recorder.lrs[0], list(recorder.to_frame().columns)
+    (8, 0.1, ['epoch', 'trn_loss', 'time'])
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.lrs: list[float] = []
+        self.moms: list[float] = []
+        self.epochs: list[dict[str, float]] = []
+        self.lr_finding: LRFindResult | None = None
+        self._started = 0.0
+
+    def before_fit(self, run: Run) -> None:
+        """Forget the previous fit."""
+        self.losses, self.lrs, self.moms, self.epochs = [], [], [], []
+
+    def before_epoch(self, run: Run) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def after_backward(self, run: Run) -> None:
+        """Note the rate and momentum the optimizer is at."""
+        group = run.opt.param_groups[-1]
+        self.lrs.append(float(group["lr"]))
+        momentum = get_momentum(group)
+        if momentum is not None:
+            self.moms.append(momentum)
+
+    def after_epoch(self, run: Run) -> None:
+        """Note the figures of the epoch."""
+        self.losses = run.running_loss.values
+        self.epochs.append({"epoch": run.epoch, **run.results, "time": time.perf_counter() - self._started})
+
+    def cleanup_fit(self, run: Run) -> None:
+        """Keep the losses of an epoch that was broken off, and as many rates."""
+        self.losses = run.running_loss.values
+        del self.lrs[len(self.losses) :], self.moms[len(self.losses) :]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the epoch table as a frame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per epoch: `epoch`, `trn_loss`, `val_loss`, the metrics, `time` in seconds.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self.epochs)
+
+    def plot(self, skip_start: int = 10, skip_end: int = 5, *, ax: Axes | None = None) -> Axes:
+        """Draw the latest `lr_find`: loss against learning rate, with the three suggestions.
+
+        Parameters
+        ----------
+        skip_start, skip_end : int, default 10 and 5
+            Points left out at the ends, where the curve is noise or has blown up.
+        ax : matplotlib axes, optional
+            Where to draw; a new figure by default.
+
+        Raises
+        ------
+        LearnkitError
+            If `lr_find` has not run.
+        """
+        if self.lr_finding is None:
+            raise LearnkitError("there is no learning-rate curve yet: call `learn.lr_find()` first.")
+        return self.lr_finding.plot(skip_start, skip_end, ax=ax)
+
+    def plot_lr(self, show_moms: bool = False, *, ax: Axes | None = None) -> Axes:
+        """Draw the learning rate (and, if asked, the momentum) of every batch of the latest fit."""
+        self._need_fit()
+        ax = get_ax(ax)
+        ax.plot(self.lrs)
+        ax.set_xlabel("batch")
+        ax.set_ylabel("learning rate")
+        if show_moms and self.moms:
+            twin = ax.twinx()
+            twin.plot(self.moms, color="tab:orange")
+            twin.set_ylabel("momentum", color="tab:orange")
+        return ax
+
+    def plot_loss(self, skip_start: int = 0, *, ax: Axes | None = None) -> Axes:
+        """Draw the training loss of every batch, its running average, and the validation loss per epoch."""
+        self._need_fit()
+        ax = get_ax(ax)
+        batches = range(len(self.losses))
+        smooth = RunningLoss()
+        running = []
+        for loss in self.losses:
+            smooth.add(torch.tensor(loss))
+            running.append(smooth.value())
+        ax.plot(batches[skip_start:], self.losses[skip_start:], color="tab:blue", alpha=0.25, lw=0.8)
+        ax.plot(batches[skip_start:], running[skip_start:], color="tab:blue", label="training")
+        done = [row for row in self.epochs if "val_loss" in row]
+        if done:
+            per_epoch = len(self.losses) / len(self.epochs)
+            at = [(row["epoch"] + 1) * per_epoch - 1 for row in done]
+            ax.plot(at, [row["val_loss"] for row in done], "o-", color="tab:orange", label="validation")
+        ax.set_xlabel("batch")
+        ax.set_ylabel("loss")
+        ax.legend()
+        return ax
+
+    def _need_fit(self) -> None:
+        if not self.losses:
+            raise LearnkitError("nothing has been trained yet: call `learn.fit(...)` first.")
+
+
+class ProgressTable(Callback):
+    """Print a row per epoch under one progress bar for the whole fit.
+
+    The bar appears in terminals and notebooks only, so a log file holds just the table. With
+    `LEARNKIT_PROGRESS=0` in the environment nothing is shown.
+
+    Parameters
+    ----------
+    interval : float, default 0.25
+        Seconds between two updates of the bar; only then is the loss read from the device.
+
+    Examples
+    --------
+    >>> import torch, torch.nn.functional as F
+    >>> from learnkit import DataBunch, ProgressTable, fit
+    >>> batches = [(torch.randn(8, 3), torch.zeros(8, dtype=torch.long))] * 4
+    >>> model = torch.nn.Linear(3, 2)
+    >>> opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> data = DataBunch(".", batches)
+    >>> _ = fit(model, data, 1, opt, F.cross_entropy, callbacks=[ProgressTable()], progress=False)  # doctest: +SKIP
+    """
+
+    def __init__(self, interval: float = 0.25) -> None:
+        self.interval = interval
+        self._bar: Any = None
+        self._names: list[str] = []
+        self._epoch_started = self._due = 0.0
+        self._batches_done = 0
+
+    def before_fit(self, run: Run) -> None:
+        """Open the bar where there is somebody to see it."""
+        self._names = []
+        self._enabled = os.environ.get("LEARNKIT_PROGRESS", "1") != "0"
+        if self._enabled and (sys.stderr.isatty() or _in_notebook()):
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=None, leave=False, file=sys.stderr, bar_format="{desc}{bar:30} {elapsed}<{remaining}"
+            )
+
+    def before_epoch(self, run: Run) -> None:
+        """Start the clock."""
+        self._epoch_started = time.perf_counter()
+
+    def after_batch(self, run: Run) -> None:
+        """Move the bar, when it is due."""
+        if self._bar is None or time.perf_counter() < self._due:
+            return
+        self._due = time.perf_counter() + self.interval
+        what = f"epoch {run.epoch + 1}/{run.n_epochs}"
+        if run.training:
+            loss = f"loss {run.running_loss.value():.4f}"
+            share = (run.batch + 1) / run.n_batches if run.n_batches else 0.0
+            self._bar.total, self._bar.n = run.n_epochs, run.epoch + share
+            self._bar.set_description_str(
+                f"{what}  batch {run.batch + 1}/{run.n_batches or '?'}  {loss} ", refresh=False
+            )
+        else:
+            self._bar.set_description_str(f"{what}  validating {run.batch + 1}/{run.n_batches or '?'} ", refresh=False)
+        self._bar.refresh()
+
+    def after_epoch(self, run: Run) -> None:
+        """Print the row of the epoch."""
+        if not self._enabled or not run.results:
+            return
+        if not self._names:
+            self._names = list(run.results)
+            self._write("  ".join(name.rjust(max(len(name), 9)) for name in ("epoch", *self._names, "time")))
+        cells = [str(run.epoch), *(format_figure(run.results.get(name)) for name in self._names)]
+        cells.append(_format_time(time.perf_counter() - self._epoch_started))
+        names = ("epoch", *self._names, "time")
+        self._write("  ".join(cell.rjust(max(len(name), 9)) for name, cell in zip(names, cells, strict=True)))
+
+    def cleanup_fit(self, run: Run) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _write(self, row: str) -> None:
+        if self._bar is None:
+            print(row, flush=True)
+        else:
+            self._bar.write(row, file=sys.stdout)
+
+
+def get_momentum(group: dict[str, Any]) -> float | None:
+    """Return the momentum of an optimizer's parameter group: SGD's `momentum` or Adam's first beta."""
+    if "betas" in group:
+        return float(group["betas"][0])
+    return float(group["momentum"]) if "momentum" in group else None
+
+
+def set_momentum(opt: Optimizer, momentum: float) -> None:
+    """Set the momentum of every parameter group that has one."""
+    for group in opt.param_groups:
+        if "betas" in group:
+            group["betas"] = (momentum, *group["betas"][1:])
+        elif "momentum" in group:
+            group["momentum"] = momentum
+
+
+def format_figure(value: float | None) -> str:
+    """Format a figure for a table: four significant digits, or blank."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.3e}"
+
+
+def _format_time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"

@@ -44,12 +44,13 @@ def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
     """Apply `fn` to every tensor in nested tuples, lists and mappings; leave everything else as it is."""
     if isinstance(value, Tensor):
         return fn(value)
+    if isinstance(value, tuple | list):
+        mapped = [map_tensors(fn, item) for item in value]
+        if isinstance(value, list):
+            return mapped
+        return type(value)(*mapped) if hasattr(value, "_fields") else tuple(mapped)  # a namedtuple stays one
     if isinstance(value, Mapping):
         return {key: map_tensors(fn, item) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a namedtuple takes its fields one by one
-        return type(value)(*(map_tensors(fn, item) for item in value))
-    if isinstance(value, tuple | list):
-        return type(value)(map_tensors(fn, item) for item in value)
     return value
 
 
@@ -70,7 +71,7 @@ def to_device(value: Any, device: torch.device | str, *, channels_last: bool = F
     def move(x: Tensor) -> Tensor:
         if channels_last and x.ndim == 4:
             return x.to(device, non_blocking=True, memory_format=torch.channels_last)
-        return x.to(device, non_blocking=True)
+        return x if x.device == device else x.to(device, non_blocking=True)
 
     return map_tensors(move, value)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,7 +110,7 @@ def children(model: nn.Module) -> list[nn.Module]:
     return list(model.children())
 
 
-def batch_norms(modules: nn.Module | Sequence[nn.Module]) -> Iterator[nn.Module]:
+def batch_norms(modules: nn.Module | Sequence[nn.Module]) -> Iterator[Any]:
     """Yield every batch-norm layer inside `modules`."""
     for top in [modules] if isinstance(modules, nn.Module) else modules:
         for module in top.modules():
@@ -120,14 +121,14 @@ def batch_norms(modules: nn.Module | Sequence[nn.Module]) -> Iterator[nn.Module]
 def set_train_mode(model: nn.Module) -> None:
     """Put `model` in training mode, except the batch norms whose statistics must not move.
 
-    Those are the ones in frozen layers (every parameter of the layer has `requires_grad=False`) and the ones
-    marked with `keep_stats = True` (see `Learner.bn_freeze`): a batch norm in `eval` mode uses its running
-    mean and variance and leaves them alone.
+    Those are the ones whose parameters are all frozen (`requires_grad=False`) and the ones marked with
+    `keep_stats = True`, as `Learner.bn_freeze` does, or, without parameters, with `frozen = True`, as
+    `Learner.freeze_to` does. A batch norm in `eval` mode uses its running mean and variance and leaves them alone.
     """
     model.train()
     for norm in batch_norms(model):
         own = list(norm.parameters())
-        frozen = bool(own) and not any(p.requires_grad for p in own)
+        frozen = not any(p.requires_grad for p in own) if own else getattr(norm, "frozen", False)
         if frozen or getattr(norm, "keep_stats", False):
             norm.eval()
 

@@ -13,7 +13,7 @@ from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.files import PathLike
-from learnkit.data.loaders import split_batch
+from learnkit.data.loaders import generators, split_batch
 from learnkit.data.targets import MultiCategory, Target
 
 __all__ = ["DataBunch"]
@@ -85,7 +85,7 @@ class DataBunch:
             return np.asarray(y)
         if self.val_dl is None:
             raise DataError("this data bunch has no validation set.")
-        with preserve_rng(getattr(self.val_dl, "generator", None)):
+        with preserve_rng(*generators(self.val_dl)):
             return np.concatenate([to_np(split_batch(batch)[1]) for batch in self.val_dl])
 
     @property

@@ -18,9 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from learnkit.core.errors import DataError
-from learnkit.core.preserve import preserve_rng
 
-__all__ = ["BatchTransform", "ItemDataset"]
+__all__ = ["BatchTransform", "ItemDataset", "seeded_globals"]
 
 
 @runtime_checkable
@@ -79,8 +78,10 @@ class ItemDataset(Dataset[Any]):
         return f"item {i}" if isinstance(item, np.ndarray | Tensor) else f"item {i}, {item}"
 
     def __getitem__(self, i: int) -> tuple[Any, Any]:
-        xs, ys = self.__getitems__([i])
-        return xs[0], ys[0]
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"item {i} of a dataset of {len(self)} items")
+        xs, ys = self.__getitems__([i % len(self)])
+        return (tuple(x[0] for x in xs) if isinstance(xs, tuple | list) else xs[0]), ys[0]
 
     def __getitems__(self, idxs: Sequence[int]) -> tuple[Any, Any]:
         """Return a whole batch `(xs, ys)`; PyTorch's loader calls this with the indices of a batch."""
@@ -104,7 +105,8 @@ class ItemDataset(Dataset[Any]):
             if isinstance(self.tfm, BatchTransform):
                 return self.tfm.item(x, np.random.default_rng((self.epoch_seed, i)))
             if self.tfm is not None:
-                with _seeded(self.epoch_seed, i):
+                seed = np.random.SeedSequence((self.epoch_seed, i)).generate_state(1)[0]
+                with seeded_globals(int(seed)):
                     return self.tfm(x)
             return x
         except DataError:
@@ -114,11 +116,15 @@ class ItemDataset(Dataset[Any]):
 
 
 @contextmanager
-def _seeded(epoch_seed: int, i: int) -> Iterator[None]:
-    """Seed the global generators for one item, for transforms that draw from them, and put them back."""
-    seed = int(np.random.SeedSequence((epoch_seed, i)).generate_state(1)[0])
-    with preserve_rng():
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - the transform may be anybody's
-        torch.random.default_generator.manual_seed(seed)
+def seeded_globals(seed: int) -> Iterator[None]:
+    """Seed the global generators for a block, for transforms that draw from them, and put them back."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the transform may be anybody's
+    torch.random.default_generator.manual_seed(seed)  # the CPU's alone; items are loaded there
+    try:
         yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(cpu)

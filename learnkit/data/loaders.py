@@ -18,7 +18,7 @@ from learnkit.core.device import to_device
 from learnkit.core.errors import DataError, check_positive
 from learnkit.data.dataset import ItemDataset
 
-__all__ = ["DeviceLoader", "ItemLoader", "TensorLoader", "n_batches", "split_batch"]
+__all__ = ["DeviceLoader", "ItemLoader", "TensorLoader", "generators", "n_batches", "split_batch"]
 
 
 def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
@@ -43,8 +43,15 @@ def n_batches(dl: Iterable[Any]) -> int | None:
         return None
 
 
+def generators(dl: Any) -> list[torch.Generator]:
+    """Return the random generators a loader owns, so that a helper can put them back."""
+    owners = [dl, getattr(dl, "sampler", None), getattr(getattr(dl, "batch_sampler", None), "sampler", None)]
+    found = {id(g): g for owner in owners if isinstance(g := getattr(owner, "generator", None), torch.Generator)}
+    return list(found.values())
+
+
 class DeviceLoader:
-    """Iterate over a loader as `(xs, y)` on `device`: inputs always a tuple, copies overlapping with compute.
+    """Iterate over a loader as `(xs, y)` on `device`: inputs always a tuple, copies from pinned memory not waited for.
 
     Parameters
     ----------
@@ -114,8 +121,8 @@ class TensorLoader:
             )
         if not lengths[0]:
             raise DataError("the tensors are empty: there is nothing to make batches of.")
-        check_positive("bs", bs, integer=True)
-        self.bs, self.shuffle, self.drop_last, self.generator = bs, shuffle, drop_last, generator
+        self.bs = int(check_positive("bs", bs, integer=True))
+        self.shuffle, self.drop_last, self.generator = shuffle, drop_last, generator
 
     def __len__(self) -> int:
         n = len(self.tensors[0])
@@ -123,7 +130,7 @@ class TensorLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         n = len(self.tensors[0])
-        order = torch.randperm(n, generator=self.generator) if self.shuffle else None
+        order = torch.randperm(n, generator=self.generator).to(self.tensors[0].device) if self.shuffle else None
         for i in range(len(self)):
             rows = slice(i * self.bs, (i + 1) * self.bs)
             index = rows if order is None else order[rows]

@@ -76,6 +76,8 @@ def split_by_order(values: ArrayLike, val_pct: float = 0.2) -> NDArray[np.int64]
     check_fraction("val_pct", val_pct)
     array = np.asarray(values)
     cut = np.sort(array)[len(array) - max(int(len(array) * val_pct), 1)]
+    if (array >= cut).all():
+        raise DataError(f"too many items share the value {cut}: nothing would be left to train on.")
     return np.flatnonzero(array >= cut)
 
 

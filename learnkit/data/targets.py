@@ -115,7 +115,7 @@ class Category(Target):
 
     def activation(self, pred: Tensor) -> Tensor:
         """Log-probabilities."""
-        return F.log_softmax(pred.float(), dim=-1)
+        return F.log_softmax(pred.float(), dim=1)
 
     def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
         """Exponential of the log-probabilities."""
@@ -123,7 +123,7 @@ class Category(Target):
 
     def decode(self, preds: NDArray[Any]) -> list[Any]:
         """Name of the most probable class of each item."""
-        return [self.classes[i] for i in np.argmax(preds, axis=-1)]
+        return [self.classes[i] for i in np.argmax(preds, axis=1)]
 
 
 class MultiCategory(Target):

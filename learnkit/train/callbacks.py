@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,10 @@ class Watch(Callback):
         Smallest change that counts as better.
     """
 
+    best: float
+    best_epoch: int
+    waited: int
+
     def __init__(self, monitor: str = "val_loss", mode: str | None = None, *, min_delta: float = 0.0) -> None:
         if mode is None:
             if not monitor.endswith("loss"):
@@ -102,26 +107,33 @@ class Watch(Callback):
             mode = "min"
         check_choice("mode", mode, ("min", "max"))
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
-        self.best = math.inf if mode == "min" else -math.inf
-        self.best_epoch = -1
+        self._forget()
 
     def before_fit(self, run: Run) -> None:
-        """Forget the previous fit."""
-        self.best = math.inf if self.mode == "min" else -math.inf
-        self.best_epoch = -1
+        """Forget the previous fit, and check that this one has the figure."""
+        self._forget()
+        if self.monitor not in run.figures:
+            hint = " There is no validation set." if "val_loss" not in run.figures else ""
+            raise ValueError(
+                f"{type(self).__name__} watches {self.monitor!r}, but this fit reports {', '.join(run.figures)}.{hint}"
+            )
 
-    def improved(self, run: Run) -> bool | None:
-        """Compare this epoch with the best so far; `None` if the epoch has no such figure."""
+    def improved(self, run: Run) -> bool:
+        """Compare this epoch with the best so far; a cancelled epoch without the figure counts for nothing."""
         value = run.results.get(self.monitor)
         if value is None:
-            if run.results and "trn_loss" in run.results and (self.monitor != "val_loss" or "val_loss" in run.results):
-                raise ValueError(f"there is no {self.monitor!r} to watch; this fit has {', '.join(run.results)}.")
-            return None
+            return False
         gain = self.best - value if self.mode == "min" else value - self.best
-        if gain > self.min_delta:
+        better = gain > self.min_delta
+        if better:
             self.best, self.best_epoch = value, run.epoch
-            return True
-        return False
+        self.waited = 0 if better else self.waited + 1
+        return better
+
+    def _forget(self) -> None:
+        self.best = math.inf if self.mode == "min" else -math.inf
+        self.best_epoch = -1
+        self.waited = 0
 
 
 class EarlyStopping(Watch):
@@ -150,18 +162,10 @@ class EarlyStopping(Watch):
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
         self.patience = int(check_positive("patience", patience, integer=True))
-        self.waited = 0
-
-    def before_fit(self, run: Run) -> None:
-        """Forget the previous fit."""
-        super().before_fit(run)
-        self.waited = 0
 
     def after_epoch(self, run: Run) -> None:
-        """Count, and stop when patience is over."""
-        better = self.improved(run)
-        if better is not None:
-            self.waited = 0 if better else self.waited + 1
+        """Stop when patience is over."""
+        self.improved(run)
         if self.waited >= self.patience:
             raise CancelFit
 
@@ -181,6 +185,8 @@ class SaveBest(Watch):
         Give the model its best weights back at the end of the fit.
     min_delta : float, default 0
         Smallest change that counts.
+    meta : mapping, optional
+        Kept in the file's header, see `save_model`.
 
     Examples
     --------
@@ -197,18 +203,28 @@ class SaveBest(Watch):
         *,
         restore: bool = False,
         min_delta: float = 0.0,
+        meta: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
-        self.path, self.restore = Path(path), restore
+        self.path, self.restore, self.meta = Path(path), restore, meta
+        self._finished = False
+
+    def before_epoch(self, run: Run) -> None:
+        """Note that the fit is under way."""
+        self._finished = False
 
     def after_epoch(self, run: Run) -> None:
         """Save, if this epoch is the best."""
         if self.improved(run):
-            save_model(run.model, self.path)
+            save_model(run.model, self.path, meta=self.meta)
 
     def after_fit(self, run: Run) -> None:
-        """Load the best weights, if asked to."""
-        if self.restore and self.best_epoch >= 0:
+        """Note that the fit has come to its end, by itself or cancelled."""
+        self._finished = True
+
+    def cleanup_fit(self, run: Run) -> None:
+        """Load the best weights, if asked to; last of all, so that no other callback's weights replace them."""
+        if self.restore and self._finished and self.best_epoch >= 0:
             load_model(run.model, self.path)
 
 
@@ -231,60 +247,56 @@ class StopOnNaN(Callback):
 
     def __init__(self) -> None:
         self._good: list[tuple[Tensor, Tensor]] = []
-        self._checked = 0
-        self._inputs: dict[int, tuple[int, Tensor]] = {}  # number of the loss -> (batch, are its inputs finite?)
+        self._batches: list[int] = []  # of the losses not checked yet
+        self._due = 0.0
 
     def before_train(self, run: Run) -> None:
         """Remember the weights."""
         with torch.no_grad():
             self._good = [(x, x.detach().clone()) for x in (*run.model.parameters(), *run.model.buffers())]
-        self._checked = run.running_loss.count
-        self._inputs = {}
+        self._batches = []
 
-    def after_loss(self, run: Run) -> None:
-        """Check the loss: at once where that is free, later where it would wait for the device."""
-        if not run.training:
-            return
+    def after_backward(self, run: Run) -> None:
+        """Check the loss: at once where that is free, every half second where it would wait for the device."""
         if run.loss.device.type == "cpu":
             if not math.isfinite(run.loss.item()):
-                self._stop(run, run.batch, _bad_values(run.xs, run.y))
-        else:
-            self._inputs[run.running_loss.count] = (run.batch, _all_finite(run.xs, run.y, run.loss.device))
-
-    def after_batch(self, run: Run) -> None:
-        """Check the losses that somebody has read meanwhile (the progress bar does so several times a second)."""
-        if run.training and self._inputs and run.running_loss.n_read > self._checked:
+                self._stop(run, run.batch)
+            return
+        self._batches.append(run.batch)
+        if time.perf_counter() > self._due:
             self._check(run)
 
     def after_train(self, run: Run) -> None:
         """Check what is left."""
-        if self._inputs:
-            self._check(run)
+        self._check(run)
 
     def cleanup_fit(self, run: Run) -> None:
         """Let the copies go."""
-        self._good, self._inputs = [], {}
+        self._good, self._batches = [], []
 
     def _check(self, run: Run) -> None:
-        losses = run.running_loss.values
-        for i in range(self._checked, len(losses)):
-            if not math.isfinite(losses[i]):
-                batch, finite = self._inputs[i]
-                self._stop(run, batch, "" if finite else "the batch itself holds NaN or infinite values")
-        self._checked = len(losses)
+        losses = run.running_loss.read()
+        unchecked = losses[len(losses) - len(self._batches) :]
+        for batch, loss in zip(self._batches, unchecked, strict=True):
+            if not math.isfinite(loss):
+                self._stop(run, batch)
+        self._batches = []
+        self._due = time.perf_counter() + 0.5
 
-    def _stop(self, run: Run, batch: int, bad: str) -> None:
+    def _stop(self, run: Run, batch: int) -> None:
         with torch.no_grad():
             for tensor, value in self._good:
                 tensor.copy_(value)
         loss = f"the loss of batch {batch} in epoch {run.epoch} is not finite"
+        bad = _bad_values(run.xs, run.y) if batch == run.batch else ""
         if bad:
             cause = f": {bad}. Mend or leave out these items."
         else:
             rate = run.opt.param_groups[-1]["lr"]
+            inputs = ", though its inputs are" if batch == run.batch else ""
             cause = (
-                f", though its inputs are: the training diverged at learning rate {rate:.3g}. Try a tenth of it"
-                " (`learn.lr_find()` suggests one), or `learn.clip = 1.0`."
+                f"{inputs}: the training diverged at learning rate {rate:.3g}. Try a tenth of it (`learn.lr_find()`"
+                " suggests one), or `learn.clip = 1.0`."
             )
         raise NonFiniteError(f"{loss}{cause} The weights are those from the start of this epoch.")
 
@@ -330,23 +342,14 @@ class ReduceOnPlateau(Watch):
         self.factor = check_fraction("factor", factor)
         self.patience = int(check_positive("patience", patience, integer=True))
         self.min_lr = min_lr
-        self.waited = 0
-
-    def before_fit(self, run: Run) -> None:
-        """Forget the previous fit."""
-        super().before_fit(run)
-        self.waited = 0
 
     def after_epoch(self, run: Run) -> None:
-        """Count, and reduce when patience is over."""
-        better = self.improved(run)
-        if better is None:
-            return
-        self.waited = 0 if better else self.waited + 1
+        """Reduce when patience is over."""
+        self.improved(run)
         if self.waited >= self.patience:
             self.waited = 0
             for group in run.opt.param_groups:
-                group["lr"] = max(group["lr"] * self.factor, self.min_lr)
+                group["lr"] = max(group["lr"] * self.factor, min(self.min_lr, group["lr"]))
 
 
 class MixUp(Callback):
@@ -367,8 +370,17 @@ class MixUp(Callback):
     def __init__(self, alpha: float = 0.4) -> None:
         self.alpha = check_positive("alpha", alpha)
         self._beta = torch.distributions.Beta(alpha, alpha)
-        self._share = 1.0
-        self._other_y: Any = None
+
+    def before_fit(self, run: Run) -> None:
+        """Put a loss in place that blends, when training, the losses towards both targets."""
+        crit = run.crit
+
+        def blended(pred: Any, y: Any) -> Tensor:
+            if not run.training:
+                return crit(pred, y)
+            return self._share * crit(pred, y) + (1 - self._share) * crit(pred, self._other_y.view_as(y))
+
+        run.crit = blended
 
     def before_batch(self, run: Run) -> None:
         """Blend each item with another one of the batch."""
@@ -378,12 +390,6 @@ class MixUp(Callback):
         order = torch.randperm(len(run.y), device=run.y.device)
         self._other_y = run.y[order]
         run.xs = tuple(torch.lerp(x[order], x, self._share) if x.is_floating_point() else x for x in run.xs)
-
-    def after_loss(self, run: Run) -> None:
-        """Blend the losses towards both targets."""
-        if run.training:
-            other = run.crit(run.pred, self._other_y.view_as(run.y))
-            run.loss = self._share * run.loss + (1 - self._share) * other
 
 
 class WeightAverage(Callback):
@@ -418,7 +424,7 @@ class WeightAverage(Callback):
         """Forget the previous fit."""
         self._average, self._own, self._n = [], None, 0
 
-    def before_train(self, run: Run) -> None:
+    def before_epoch(self, run: Run) -> None:
         """Go on training from the model's own weights."""
         self._swap_back(run.model)
 
@@ -492,22 +498,21 @@ class CSVLog(Callback):
         self.path, self.append = Path(path), append
 
     def before_fit(self, run: Run) -> None:
-        """Start the file."""
+        """Start the file with the names of the columns, or read them from the one to go on with."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._columns: list[str] = []
         if self.append and self.path.exists():
             with open(self.path, newline="") as file:
                 self._columns = next(csv.reader(file), [])
-        else:
-            self.path.write_text("")
+        if not self._columns:
+            self._columns = ["epoch", *run.figures]
+            with open(self.path, "w", newline="") as file:
+                csv.writer(file).writerow(self._columns)
 
     def after_epoch(self, run: Run) -> None:
         """Write a row."""
+        row = {"epoch": run.epoch, **run.results}
         with open(self.path, "a", newline="") as file:
-            if not self._columns:
-                self._columns = ["epoch", *run.results]
-                csv.writer(file).writerow(self._columns)
-            row = {"epoch": run.epoch, **run.results}
             csv.writer(file).writerow([row.get(name, "") for name in self._columns])
 
 
@@ -552,7 +557,7 @@ class TensorBoardLog(Callback):
         """Log loss and rates of a training batch."""
         if run.training:
             if self._step % self.every == 0:
-                self._writer.add_scalar("batch/trn_loss", run.running_loss.value(), self._step)
+                self._writer.add_scalar("batch/trn_loss", run.running_loss.smooth(), self._step)
                 for i, group in enumerate(run.opt.param_groups):
                     self._writer.add_scalar(f"batch/lr_{i}", group["lr"], self._step)
             self._step += 1
@@ -571,15 +576,6 @@ class TensorBoardLog(Callback):
 
 def _floats(model: nn.Module) -> list[Tensor]:
     return [x for x in (*model.parameters(), *model.buffers()) if x.is_floating_point()]
-
-
-def _all_finite(xs: tuple[Any, ...], y: Any, device: torch.device) -> Tensor:
-    """Return a flag that stays on the device."""
-    total = torch.zeros((), device=device)
-    for x in (*xs, y):
-        if isinstance(x, Tensor) and x.is_floating_point():
-            total = total + x.sum(dtype=torch.float32)
-    return total.isfinite()
 
 
 def _bad_values(xs: tuple[Any, ...], y: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -149,7 +148,7 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
             f"{target} holds objects that could run code when loaded, so it is refused. Ask its author for a "
             "state_dict of tensors, best as .safetensors."
         ) from exc
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
+    except Exception as exc:  # the reader of a foreign format fails in many ways on damaged bytes
         raise CheckpointError(f"{target} cannot be read as PyTorch weights; it may be damaged: {exc}") from exc
     for key in ("state_dict", "model"):  # training scripts often wrap the weights
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
@@ -198,8 +197,11 @@ def _read_header(target: Path) -> dict[str, Any]:
         header = json.loads(text)
     except (SafetensorError, OSError, ValueError, RecursionError) as exc:
         raise _damaged(target, exc) from exc
-    if not isinstance(header, dict) or not isinstance(header.get("aliases", {}), dict):
-        raise CheckpointError(f"{target} is damaged: its header is no JSON object.")
+    aliases = header.get("aliases", {}) if isinstance(header, dict) else None
+    if not isinstance(aliases, dict) or not all(isinstance(name, str) for name in aliases.values()):
+        raise CheckpointError(f"{target} is damaged: its header is not one that `save_model` writes.")
+    if not isinstance(header.get("meta", {}), dict):
+        raise CheckpointError(f"{target} is damaged: `meta` in its header is no JSON object.")
     if header.get("format", FORMAT) != FORMAT:
         raise CheckpointError(
             f"{target} has format {header['format']}; this learnkit reads format {FORMAT}. Update it."
@@ -215,8 +217,9 @@ def _check_is_file(target: Path) -> None:
 
 def _refuse_pickle(target: Path) -> None:
     with open(target, "rb") as file:
-        start = file.read(4)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+        start = file.read(9)
+    # A safetensors file is eight bytes of length, which may be any, and then JSON.
+    if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise CheckpointError(
             f"{target} is a pickle (a .pth or .pkl file under another name). Loading one can run any code in it, so it "
             "is refused. Save the weights again with `save_model`, or as safetensors."

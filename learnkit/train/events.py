@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from learnkit.train.loop import Run
 
-__all__ = ["EVENTS", "Callback", "Cancel", "CancelBatch", "CancelEpoch", "CancelFit", "bind_events"]
+__all__ = ["EVENTS", "Callback", "Cancel", "CancelBatch", "CancelEpoch", "CancelFit", "bind_events", "check_callbacks"]
 
 
 class Cancel(Exception):
-    """Base of the three ways to end a phase early; not an error."""
+    """Base of the three ways to end a phase early; not an error.
+
+    A cancel that is narrower than the phase it is raised in ends that phase: `CancelBatch` raised in
+    `before_epoch` ends the epoch.
+    """
 
     scope = 0
 
@@ -153,13 +157,20 @@ class Callback:
 EVENTS = tuple(name for name in vars(Callback) if name.startswith(("before_", "after_", "cleanup_")))
 
 
-def bind_events(callbacks: Iterable[Callback]) -> dict[str, list[Callable[[Run], None]]]:
-    """Return the bound methods that listen to each event, in the order of the callbacks."""
-    callbacks = list(callbacks)
-    for callback in callbacks:
+def check_callbacks(callbacks: Iterable[Callback] | None) -> list[Callback]:
+    """Return `callbacks` as a list, or say what is wrong with them."""
+    if isinstance(callbacks, Callback):
+        raise TypeError(f"`callbacks` must be a list; write [{type(callbacks).__name__}(...)].")
+    checked = list(callbacks or ())
+    for callback in checked:
         if not isinstance(callback, Callback):
             hint = " Pass an instance, not the class." if isinstance(callback, type) else ""
             raise TypeError(f"`callbacks` must hold learnkit callbacks; got {callback!r}.{hint}")
+    return checked
+
+
+def bind_events(callbacks: Iterable[Callback]) -> dict[str, list[Callable[[Run], None]]]:
+    """Return the bound methods that listen to each event, in the order of the callbacks."""
     return {
         event: [getattr(cb, event) for cb in callbacks if getattr(type(cb), event) is not getattr(Callback, event)]
         for event in EVENTS

@@ -18,17 +18,17 @@ from torch.optim import Optimizer
 
 from learnkit import __version__
 from learnkit.core.device import T, default_device, to_np
-from learnkit.core.errors import DataError, check_positive
+from learnkit.core.errors import DataError, TrainingError, check_positive
 from learnkit.core.hooks import ModelSummary, summarize
 from learnkit.core.layers import batch_norms
 from learnkit.core.preserve import preserve_model, preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
-from learnkit.data.loaders import n_batches, split_batch
+from learnkit.data.loaders import generators, n_batches, split_batch
 from learnkit.train import loop
 from learnkit.train.callbacks import LossRegulariser, SaveBest, StopOnNaN
 from learnkit.train.checkpoint import load_model, save_model, weights_path
-from learnkit.train.events import Callback
+from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.lr_find import LRFindResult, RangeTest
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import (
@@ -38,14 +38,13 @@ from learnkit.train.optim import (
     default_opt,
     default_splitter,
     group_names,
+    group_params,
 )
 from learnkit.train.predictions import Predictions, predict
 from learnkit.train.recorder import Recorder
 from learnkit.train.schedules import ScheduleRates, cosine, one_cycle, one_cycle_momentum, triangle
 
 __all__ = ["Learner"]
-
-_NO_RANGE_TEST_EPOCHS = 1_000_000  # the range test ends itself after `n_iter` batches
 
 
 class Learner:
@@ -133,8 +132,9 @@ class Learner:
         self.model = model.to(self.device)
         self.opt_fn = opt_fn or default_opt
         self.crit: loop.Loss = crit if crit is not None else data.target.loss  # type: ignore[union-attr]
-        self.metrics: Sequence[MetricLike] = metrics if metrics is not None else (data.target or _NoTarget).metrics
-        self.callbacks = list(callbacks or ())
+        default_metrics = () if data.target is None else data.target.metrics
+        self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metrics
+        self.callbacks = check_callbacks(callbacks)
         self.splitter = splitter or default_splitter
         self.precision = precision
         self.accumulate = accumulate
@@ -199,26 +199,17 @@ class Learner:
             If `lrs` or `wds` do not match the layer groups, which are then printed.
         NonFiniteError
             If the loss becomes NaN; the weights are put back to the start of that epoch.
-
-        Examples
-        --------
-        See `Learner`.
-
-        >>> from learnkit import Learner
         """
-        check_positive("n_cycle", n_cycle, integer=True)
+        n_cycle = int(check_positive("n_cycle", n_cycle, integer=True))
         lo = self._optimizer(lrs, wds)
-        extra = list(callbacks or ())
-        if best_save_name is not None:
-            monitor = "trn_loss" if self.data.val_dl is None else "val_loss"
-            extra.append(SaveBest(self._weights_file(best_save_name), monitor))
+        extra = [*check_callbacks(callbacks), *self._best_saver(best_save_name)]
         if cycle_len is None:
             for name, value in (("cycle_save_name", cycle_save_name), ("use_clr_beta", use_clr_beta)):
                 if value is not None:
                     raise ValueError(f"`{name}` needs cycles: pass `cycle_len` too.")
             return self._train(lo, n_cycle, metrics, extra)
-        check_positive("cycle_len", cycle_len, integer=True)
-        check_positive("cycle_mult", cycle_mult, integer=True)
+        cycle_len = int(check_positive("cycle_len", cycle_len, integer=True))
+        cycle_mult = int(check_positive("cycle_mult", cycle_mult, integer=True))
         n_epochs = sum(cycle_len * cycle_mult**i for i in range(n_cycle))
 
         def on_cycle_end(sched: ScheduleRates, cycle: int) -> None:
@@ -282,14 +273,11 @@ class Learner:
         >>> results["rmse"] < 0.5
         True
         """
-        check_positive("n_epoch", n_epoch, integer=True)
+        n_epoch = int(check_positive("n_epoch", n_epoch, integer=True))
         lo = self._optimizer(lr_max, wds)
         lr = one_cycle(1 / div, 1.0, 1 / div_final, pct_start=pct_start)
         mom = one_cycle_momentum(lo.opt, moms, pct_start)
-        extra = list(callbacks or ())
-        if best_save_name is not None:
-            monitor = "trn_loss" if self.data.val_dl is None else "val_loss"
-            extra.append(SaveBest(self._weights_file(best_save_name), monitor))
+        extra = [*check_callbacks(callbacks), *self._best_saver(best_save_name)]
         sched = ScheduleRates(lo, self._batches_per_epoch() * n_epoch, lr, mom)
         return self._train(lo, n_epoch, metrics, [*extra, sched])
 
@@ -367,11 +355,15 @@ class Learner:
         if not end_lr > start_lr:
             raise ValueError(f"`end_lr` must be above `start_lr`; got {end_lr} and {start_lr}.")
         test = RangeTest(start_lr, end_lr, int(n_iter))
-        generator = getattr(self.data.trn_dl, "generator", None)
-        with preserve_model(self.model), preserve_rng(generator):
+        with preserve_model(self.model), preserve_rng(*generators(self.data.trn_dl)):
             lo = self._optimizer(start_lr, wds)
             train_only = DataBunch(self.data.path, self.data.trn_dl)
-            self._run(train_only, _NO_RANGE_TEST_EPOCHS, lo, None, [*self._loss_callbacks(), test], progress=False)
+            epochs = test.n_iter  # more than enough: the test ends itself after so many batches
+            try:
+                self._run(train_only, epochs, lo, None, [*self._loss_callbacks(), test], progress=False)
+            except DataError:
+                if not test.lrs:  # else a loader that can be used only once ran dry: keep what was measured
+                    raise
         self.sched.lr_finding = test.result()
         return self.sched.lr_finding
 
@@ -390,12 +382,6 @@ class Learner:
         -------
         dict of str to float
             `val_loss` and the metrics.
-
-        Examples
-        --------
-        See `Learner`.
-
-        >>> from learnkit import Learner
         """
         return loop.validate(
             self.model,
@@ -448,19 +434,23 @@ class Learner:
         [False, False, True, True]
         """
         groups = self.get_layer_groups()
+        if not isinstance(n, int):
+            raise TypeError(f"`n` must be a whole number, the first layer group to train; got {n!r}.")
         if not -len(groups) <= n < len(groups):
             listing = "".join(f"\n  {i}: {name}" for i, name in enumerate(group_names(groups)))
             raise ValueError(
                 f"`n` must be in {-len(groups)}..{len(groups) - 1} for {len(groups)} groups; got {n}.{listing}"
             )
         first = n % len(groups)
-        for i, group in enumerate(groups):
-            for module in group:
-                module.requires_grad_(i >= first)
+        for i, (group, params) in enumerate(zip(groups, group_params(groups), strict=True)):
+            for p in params:
+                p.requires_grad_(i >= first)
+            for norm in batch_norms(list(group)):
+                norm.frozen = i < first
 
     def freeze(self) -> None:
-        """Train the last layer group only."""
-        self.freeze_to(-1)
+        """Train the last layer group only (of those that have parameters)."""
+        self.freeze_to(max(i for i, params in enumerate(group_params(self.get_layer_groups())) if params))
 
     def unfreeze(self) -> None:
         """Train every layer group."""
@@ -479,7 +469,7 @@ class Learner:
         groups = self.get_layer_groups()
         for group in groups[:-1] if len(groups) > 1 else groups:
             for norm in batch_norms(list(group)):
-                norm.keep_stats = do_freeze  # type: ignore[assignment]
+                norm.keep_stats = do_freeze
 
     # ---------------------------------------------------------------- predictions
 
@@ -548,13 +538,7 @@ class Learner:
         Path
             The file written.
         """
-        classes = self.data.classes
-        meta = {
-            "learnkit": __version__,
-            "model": type(self.model).__name__,
-            "classes": None if classes is None else [str(name) for name in classes],
-        }
-        return save_model(self.model, self._weights_file(name), meta=meta)
+        return save_model(self.model, self._weights_file(name), meta=self._meta())
 
     def load(self, name: PathLike) -> None:
         """Load weights saved with `save`; nothing changes unless all of them fit.
@@ -581,7 +565,7 @@ class Learner:
         """
         if xs is None:
             dl = self.data.trn_dl if self.data.val_dl is None else self.data.val_dl
-            with preserve_rng(getattr(dl, "generator", None)):
+            with preserve_rng(*generators(dl)):
                 batch = next(iter(dl), None)
             if batch is None:
                 raise DataError("there is no batch to run the model on; pass its inputs as `xs`.")
@@ -596,8 +580,9 @@ class Learner:
         DataError
             If the classes differ from the present ones.
         """
-        if data.classes != self.data.classes:
-            raise DataError(f"the new data has classes {data.classes}, the model was made for {self.data.classes}.")
+        if data.classes != self.data.classes or type(data.target) is not type(self.data.target):
+            new, old = _describe_target(data), _describe_target(self.data)
+            raise DataError(f"the new data predicts {new}; the model was made for {old}.")
         self.data = data
 
     def no_progress(self) -> Quiet:
@@ -610,7 +595,23 @@ class Learner:
     # ---------------------------------------------------------------- private
 
     def _optimizer(self, lrs: LRs, wds: LRs | None) -> LayerOptimizer:
-        return LayerOptimizer(self.opt_fn, self.get_layer_groups(), lrs, wds)
+        # One rate for all layers needs no groups, and an optimizer with one group is faster.
+        uniform = isinstance(lrs, int | float) and (wds is None or isinstance(wds, int | float))
+        return LayerOptimizer(self.opt_fn, self.model if uniform else self.get_layer_groups(), lrs, wds)
+
+    def _meta(self) -> dict[str, Any]:
+        classes = self.data.classes
+        return {
+            "learnkit": __version__,
+            "model": type(self.model).__name__,
+            "classes": None if classes is None else [str(name) for name in classes],
+        }
+
+    def _best_saver(self, name: str | None) -> list[Callback]:
+        if name is None:
+            return []
+        monitor = "trn_loss" if self.data.val_dl is None else "val_loss"
+        return [SaveBest(self._weights_file(name), monitor, meta=self._meta())]
 
     def _loss_callbacks(self) -> list[Callback]:
         return [] if self.reg_fn is None else [LossRegulariser(self.reg_fn)]
@@ -622,6 +623,8 @@ class Learner:
         metrics: Sequence[MetricLike] | None,
         callbacks: Sequence[Callback],
     ) -> dict[str, float]:
+        if not any(p.requires_grad for p in self.model.parameters()):
+            raise TrainingError("no layer is trainable: everything is frozen. Call `learn.unfreeze()` or `freeze_to`.")
         everything = [self.sched, StopOnNaN(), *self._loss_callbacks(), *self.callbacks, *callbacks]
         chosen = self.metrics if metrics is None else metrics
         return self._run(self.data, n_epochs, lo, chosen, everything, progress=self.show_progress)
@@ -696,8 +699,8 @@ class Quiet:
         self.learner.show_progress = self.before
 
 
-class _NoTarget:
-    metrics: tuple[str, ...] = ()
+def _describe_target(data: DataBunch) -> str:
+    return f"{type(data.target).__name__} {'' if data.classes is None else data.classes}".strip()
 
 
 def _clr_beta(values: tuple[float, ...]) -> tuple[Callable[[float], float], Callable[[float], float] | None]:

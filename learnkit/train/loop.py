@@ -21,9 +21,9 @@ from torch.optim import Optimizer
 from learnkit.core.errors import DataError, TrainingError, check_choice, check_positive
 from learnkit.core.layers import model_device, set_train_mode
 from learnkit.core.preserve import evaluating, preserve_rng
-from learnkit.data.loaders import DeviceLoader, n_batches
+from learnkit.data.loaders import DeviceLoader, generators, n_batches
 from learnkit.data.targets import Target
-from learnkit.train.events import Callback, Cancel, bind_events
+from learnkit.train.events import Callback, Cancel, bind_events, check_callbacks
 from learnkit.train.metrics import Metric, MetricLike, as_metrics
 from learnkit.train.recorder import ProgressTable, RunningLoss
 
@@ -71,8 +71,10 @@ class Run:
         Largest allowed norm of the gradient.
     running_loss : RunningLoss
         Every training loss so far.
+    figures : tuple of str
+        What an epoch is going to report, in the order of the epoch table: `trn_loss`, `val_loss`, the metrics.
     results : dict of str to float
-        Figures of the current epoch, in the order of the epoch table.
+        Figures of the current epoch so far.
     """
 
     def __init__(
@@ -93,13 +95,17 @@ class Run:
         self.loss: Tensor = torch.zeros(())
         self.clip: float | None = None
         self.running_loss = RunningLoss()
+        self.figures: tuple[str, ...] = ()
         self.results: dict[str, float] = {}
         self._listeners = bind_events(callbacks)
 
     def emit(self, event: str) -> None:
         """Send an event to every callback, then let the widest cancel among them take effect."""
+        listeners = self._listeners[event]
+        if not listeners:
+            return
         cancel: Cancel | None = None
-        for listener in self._listeners[event]:
+        for listener in listeners:
             try:
                 listener(self)
             except Cancel as raised:
@@ -127,12 +133,13 @@ class Phase:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
         if exc is not None and not isinstance(exc, Cancel):
             return False
+        scope = 0 if exc is None else exc.scope
         try:
             self.run.emit(self.event)
         except Cancel as raised:
-            if raised.scope > self.scope:
+            if raised.scope > max(self.scope, scope):
                 raise
-        return exc is not None and exc.scope <= self.scope
+        return exc is not None and scope <= self.scope
 
 
 def fit(
@@ -189,7 +196,7 @@ def fit(
     Returns
     -------
     dict of str to float
-        Figures of the last epoch: `trn_loss` (smoothed), `val_loss`, the metrics.
+        Figures of the last epoch: `trn_loss` and `val_loss`, means over the items, and the metrics.
 
     Raises
     ------
@@ -210,8 +217,8 @@ def fit(
     >>> results["accuracy"] > 0.8
     True
     """
-    check_positive("n_epochs", n_epochs, integer=True)
-    check_positive("accumulate", accumulate, integer=True)
+    n_epochs = int(check_positive("n_epochs", n_epochs, integer=True))
+    accumulate = int(check_positive("accumulate", accumulate, integer=True))
     device = model_device(model)
     autocast = autocast_context(precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.fp16)
@@ -221,30 +228,33 @@ def fit(
     trn_dl = DeviceLoader(data.trn_dl, device, channels_last=channels_last)
     val_dl = None if data.val_dl is None else DeviceLoader(data.val_dl, device, channels_last=channels_last)
     n_trn, n_val = n_batches(data.trn_dl), 0 if data.val_dl is None else n_batches(data.val_dl)
-    if n_trn == 0:
-        raise DataError(_NO_BATCHES)
+    if n_trn == 0 or (val_dl is not None and n_val == 0):
+        raise DataError(_NO_BATCHES.format("training" if n_trn == 0 else "validation"))
     scorers = as_metrics(metrics)
     target = getattr(data, "target", None)
     activation = target.activation if isinstance(target, Target) else None
-    run = Run(model, opt, crit, n_epochs, [*(callbacks or ()), *([ProgressTable()] if progress else ())])
+    run = Run(model, opt, crit, n_epochs, [*check_callbacks(callbacks), *([ProgressTable()] if progress else ())])
     run.clip = clip
+    run.figures = ("trn_loss", *(("val_loss", *(scorer.name for scorer in scorers)) if val_dl is not None else ()))
 
-    window = 0.0  # items whose gradients wait for the next step, as a multiple of the window's first batch
-    first = 1  # items in that batch
+    waiting = 0  # batches whose gradients wait for the next step
+    first, weight = 1, 0.0  # items in the first of them, and in all of them as a multiple of that
 
-    def step() -> None:  # called in two places: after every full window, and for a short last one
-        nonlocal window
+    def step() -> None:
+        nonlocal waiting
+        waiting = 0
         scaler.unscale_(opt)
         if accumulate > 1:  # gradients are a weighted sum so far; make them a mean
             for p in _parameters(opt):
                 if p.grad is not None:
-                    p.grad.div_(window)
+                    p.grad.div_(weight)
         if run.clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), run.clip)
-        run.emit("before_step")
-        scaler.step(opt)
-        scaler.update()
-        window = 0.0
+            nn.utils.clip_grad_norm_(_parameters(opt), run.clip)
+        try:
+            run.emit("before_step")
+            scaler.step(opt)
+        finally:
+            scaler.update()
         run.emit("after_step")
 
     try:
@@ -258,37 +268,40 @@ def fit(
                         run.training, run.n_batches, run.batch = True, n_trn, -1
                         run.emit("before_train")
                         set_train_mode(model)
-                        window = 0.0
+                        run.running_loss.start_epoch()
+                        waiting = 0
                         for run.batch, (run.xs, run.y) in enumerate(trn_dl):
                             with run.phase("batch"):
                                 run.emit("before_batch")
-                                if not window:
+                                if not waiting:
                                     opt.zero_grad(set_to_none=True)
                                 with autocast():
                                     forward_pass(run, forward)
-                                loss = run.loss
-                                if accumulate > 1:
-                                    n = _batch_len(run.xs, run.y)
-                                    first = n if window == 0 else first
-                                    window += n / first
+                                loss, n = run.loss, _batch_len(run.xs, run.y)
+                                run.running_loss.add(loss, n)
+                                if accumulate > 1:  # a batch counts by its items, relative to the window's first
+                                    first, weight = (first, weight) if waiting else (max(n, 1), 0.0)
+                                    weight += n / first
                                     loss = loss * (n / first)
-                                run.running_loss.add(run.loss)
+                                waiting += 1
                                 scaler.scale(loss).backward()
                                 run.emit("after_backward")
-                                if (run.batch + 1) % accumulate == 0:
+                                if waiting == accumulate or run.batch + 1 == n_trn:
                                     step()
                         if run.batch < 0:
-                            raise DataError(_NO_BATCHES)
-                        if window:  # a last window that is not full
+                            raise DataError(_NO_BATCHES.format("training"))
+                        if waiting:  # a short last window of a loader that does not know its length
                             step()
-                    run.results["trn_loss"] = run.running_loss.value()
+                    run.results["trn_loss"] = run.running_loss.epoch_mean()
                     if val_dl is not None:
                         with run.phase("valid"):
                             run.training, run.n_batches, run.batch = False, n_val, -1
                             run.emit("before_valid")
                             run.results |= _validation_pass(run, forward, val_dl, scorers, activation, autocast)
-    finally:
-        _clean_up(run)
+    except BaseException:
+        _clean_up(run, failed=True)
+        raise
+    _clean_up(run)
     return run.results
 
 
@@ -338,7 +351,7 @@ def validate(
     loader = DeviceLoader(dl, device, channels_last=channels_last)
     activation = target.activation if target is not None else None
     autocast = autocast_context(precision, device)
-    with evaluating(model), preserve_rng(getattr(dl, "generator", None)):
+    with evaluating(model), preserve_rng(*generators(dl)):
         return _validation_pass(run, model, loader, as_metrics(metrics), activation, autocast)
 
 
@@ -362,14 +375,14 @@ def _validation_pass(
             with autocast():
                 forward_pass(run, forward)
             n = _batch_len(run.xs, run.y)
-            total = total + run.loss.detach() * n
+            total = total + run.loss.detach().float() * n
             count += n
             if scorers:
                 preds = activation(run.pred) if activation and isinstance(run.pred, Tensor) else run.pred
                 for scorer in scorers:
-                    scorer.update(preds, run.y)
+                    _update(scorer, preds, run.y)
     if not count:
-        raise DataError("the validation loader gave no batch. Give `val_dl=None` to train without validation.")
+        raise DataError(_NO_BATCHES.format("validation"))
     return {"val_loss": float(total) / count, **{scorer.name: scorer.compute() for scorer in scorers}}
 
 
@@ -382,7 +395,7 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
             raise
         where = f"batch {run.batch} of epoch {run.epoch}"
         raise TrainingError(f"the model failed on {where}: inputs {_describe(run.xs)}. {exc}") from exc
-    run.pred, run.extra = (output[0], output[1:]) if isinstance(output, tuple) else (output, ())
+    run.pred, run.extra = split_output(output)
     run.emit("after_pred")
     run.y = align_target(run.pred, run.y)
     try:
@@ -394,7 +407,17 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
             f"the loss {_name(run.crit)} does not fit: the model gave {_describe(run.pred)}, the target is "
             f"{_describe(run.y)}.{_loss_hint(run.pred, run.y)} {exc}"
         ) from exc
+    if not isinstance(run.loss, Tensor) or run.loss.ndim:
+        raise TrainingError(
+            f"the loss {_name(run.crit)} must return one number as a tensor, the mean over the batch; it returned "
+            f"{_describe(run.loss)}."
+        )
     run.emit("after_loss")
+
+
+def split_output(output: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Split what a model returns into the prediction and extra outputs: a tuple's first element and the rest."""
+    return (output[0], output[1:]) if isinstance(output, tuple) else (output, ())
 
 
 def align_target(pred: Any, y: Any) -> Any:
@@ -405,8 +428,8 @@ def align_target(pred: Any, y: Any) -> Any:
     """
     if not (isinstance(pred, Tensor) and isinstance(y, Tensor)) or pred.shape == y.shape:
         return y
-    if pred.numel() == y.numel() and abs(pred.ndim - y.ndim) == 1:
-        return y.view(pred.shape) if 1 in (pred.shape[-1], y.shape[-1]) else y
+    if pred.shape == (*y.shape, 1) or y.shape == (*pred.shape, 1):
+        return y.view(pred.shape)
     if y.ndim == 2 and y.shape[1] == 1 and pred.ndim == 2 and not y.is_floating_point():
         return y.squeeze(1)
     return y
@@ -444,8 +467,11 @@ def autocast_context(precision: str, device: torch.device) -> AutocastContext:
     return AutocastContext(device, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
-def _clean_up(run: Run) -> None:
-    """Send `cleanup_fit` to every callback, whatever any of them does, then raise the first error."""
+def _clean_up(run: Run, *, failed: bool = False) -> None:
+    """Send `cleanup_fit` to every callback, whatever any of them does, then raise their first error.
+
+    After a fit that failed theirs are dropped: the error that ended the fit is the one to be seen.
+    """
     errors: list[Exception] = []
     for listener in run._listeners["cleanup_fit"]:
         try:
@@ -455,8 +481,17 @@ def _clean_up(run: Run) -> None:
         except Exception as exc:
             errors.append(exc)
     run.opt.zero_grad(set_to_none=True)
-    if errors:
+    if errors and not failed:
         raise errors[0]
+
+
+def _update(scorer: Metric, preds: Any, y: Any) -> None:
+    try:
+        scorer.update(preds, y)
+    except (AttributeError, RuntimeError, TypeError, IndexError, ValueError) as exc:
+        raise TrainingError(
+            f"the metric {scorer.name!r} does not fit predictions {_describe(preds)} and targets {_describe(y)}: {exc}"
+        ) from exc
 
 
 def _parameters(opt: Optimizer) -> Iterable[Tensor]:
@@ -504,6 +539,7 @@ def _loss_hint(pred: Any, y: Any) -> str:
 
 
 _NO_BATCHES = (
-    "the training loader is empty: it gave no batch. Check that the data set is not empty, and with "
-    "`drop_last=True` that it holds at least one full batch. A generator can be used only once: give a list or a loader."
+    "the {} loader is empty: it gave no batch. Check that the data set is not empty, and with `drop_last=True` that it "
+    "holds at least one full batch. A generator can be used only once: give a list or a loader. Without validation, "
+    "`val_dl` is None."
 )

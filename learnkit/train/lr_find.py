@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from learnkit.core.errors import NonFiniteError
 from learnkit.core.plots import get_ax
 from learnkit.train.events import Callback, CancelFit
 
@@ -79,7 +80,7 @@ class RangeTest(Callback):
 
     def after_batch(self, run: Run) -> None:
         """Note the smoothed loss; stop at the end, or when it is hopeless."""
-        loss = run.running_loss.value()
+        loss = run.running_loss.smooth()
         if not math.isfinite(loss):
             raise CancelFit
         self.lrs.append(run.opt.param_groups[-1]["lr"])
@@ -90,14 +91,16 @@ class RangeTest(Callback):
 
     def result(self) -> LRFindResult:
         """Return curve and suggestions."""
+        if len(self.lrs) < 3:
+            raise NonFiniteError(
+                f"the loss was not finite after {len(self.lrs)} batches, at learning rates from {self.start_lr:g} on. "
+                "Look for NaN in the data, or start at a lower rate (`start_lr`)."
+            )
         return LRFindResult(*suggest(self.lrs, self.losses), lrs=self.lrs, losses=self.losses)
 
 
 def suggest(lrs: list[float], losses: list[float]) -> tuple[float, float, float]:
     """Read three suggestions off a curve: steepest fall, valley, a tenth of the minimum."""
-    if len(lrs) < 3:
-        rate = lrs[0] if lrs else math.nan
-        return rate, rate, rate
     curve = np.asarray(losses)
     lowest = int(curve.argmin())
     falling = curve[: lowest + 1] if lowest > 1 else curve

@@ -28,6 +28,7 @@ __all__ = [
     "Accuracy",
     "AveragePrecision",
     "Collected",
+    "ErrorRate",
     "FBeta",
     "Mean",
     "Metric",
@@ -135,7 +136,8 @@ class Mean(Sums):
     Parameters
     ----------
     fn : callable
-        `fn(preds, targs)` -> tensor with one value per item (of any shape; all are averaged).
+        `fn(preds, targs)` -> tensor with one value per item (of any shape; all are averaged), or with the mean over
+        the batch.
     name : str, optional
         The function's name by default.
 
@@ -153,8 +155,11 @@ class Mean(Sums):
 
     def sums(self, preds: Tensor, targs: Tensor) -> Tensor:
         """Sum and number of the values."""
-        total = (values := self.fn(preds, targs)).sum(dtype=_wide(values))
-        return torch.stack([total, torch.full_like(total, values.numel())])
+        values = self.fn(preds, targs)
+        total, n = values.sum(dtype=_wide(values)), values.numel()
+        if values.ndim == 0:  # already a mean over the batch
+            total, n = total * len(targs), len(targs)
+        return torch.stack([total, torch.full_like(total, n)])
 
     def value(self, totals: Tensor) -> Tensor:
         """Sum over number."""
@@ -164,8 +169,8 @@ class Mean(Sums):
 class Accuracy(Mean):
     """Share of the items whose highest score is the right class.
 
-    For targets of the same shape as the predictions (several labels per item, or a single score per item) it is
-    the share of decisions that are right, deciding at `threshold`.
+    With a single score per item, or with targets of the same shape as the predictions (several labels per item),
+    it is the share of decisions that are right, deciding at `threshold`.
 
     Parameters
     ----------
@@ -184,9 +189,28 @@ class Accuracy(Mean):
         super().__init__(self._hits, name="accuracy")
 
     def _hits(self, preds: Tensor, targs: Tensor) -> Tensor:
-        if preds.shape == targs.shape:
-            return (preds >= self.threshold) == (targs >= 0.5)
+        if _decides_by_threshold(preds, targs):
+            return (preds >= self.threshold) == (targs.view_as(preds) >= 0.5)
         return preds.argmax(-1) == _class_targets(preds, targs)
+
+
+class ErrorRate(Accuracy):
+    """Share of wrong answers: one minus `Accuracy`.
+
+    Examples
+    --------
+    >>> from learnkit import error_rate
+    >>> error_rate([[0.1, 0.9], [0.8, 0.2]], [1, 1])
+    0.5
+    """
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        super().__init__(threshold)
+        self.name = "error_rate"
+
+    def value(self, totals: Tensor) -> Tensor:
+        """One minus the share of hits."""
+        return 1 - super().value(totals)
 
 
 class TopKAccuracy(Mean):
@@ -216,8 +240,9 @@ class FBeta(Metric):
     """F-beta score: precision and recall weighed against each other, recall `beta` times as important.
 
     With several labels per item (targets of the same shape as predictions) it is the mean over the items, the
-    planet competition's score, deciding at `threshold`. With one label per item it is the mean over the classes
-    that occur (macro average), deciding by the highest score.
+    planet competition's score, deciding at `threshold`. With a single score per item it is the score of the positive
+    class. With one label of many per item it is the mean over the classes that occur (macro average), deciding by
+    the highest score.
 
     Parameters
     ----------
@@ -240,32 +265,36 @@ class FBeta(Metric):
         """Forget every batch."""
         self.per_item: Any = 0.0
         self.n_items = 0
-        self.confusion: Any = None
+        self.counts: Any = None  # hits, said, true: one row each, one column per class
 
     def update(self, preds: Tensor, targs: Tensor) -> None:
         """Add the scores of a batch's items, or its counts per pair of classes."""
-        if preds.shape == targs.shape:
-            said, true = preds >= self.threshold, targs >= 0.5
-            score = self._score((said & true).sum(-1), said.sum(-1), true.sum(-1))
-            self.per_item = self.per_item + score.sum()
-            self.n_items += score.numel()
+        if _decides_by_threshold(preds, targs):
+            said, true = preds >= self.threshold, targs.view_as(preds) >= 0.5
+            counts = torch.stack([(said & true).sum(-1), said.sum(-1), true.sum(-1)])
+            if preds.ndim > 1 and preds.shape[-1] > 1:
+                self.per_item = self.per_item + self._score(counts).sum()
+                self.n_items += counts.shape[1]
+                return
+            counts = counts.reshape(3, -1).sum(1, keepdim=True)
         else:
             c = preds.shape[-1]
-            pairs = _class_targets(preds, targs).reshape(-1) * c + preds.argmax(-1).reshape(-1)
-            counts = torch.bincount(pairs, minlength=c * c).view(c, c)
-            self.confusion = counts if self.confusion is None else self.confusion + counts
+            true, said = _class_targets(preds, targs).reshape(-1), preds.argmax(-1).reshape(-1)
+            true, said = true[true >= 0], said[true >= 0]  # negative ones are to be ignored, as in the loss
+            counts = torch.stack([torch.bincount(x, minlength=c) for x in (true[true == said], said, true)])
+        self.counts = counts if self.counts is None else self.counts + counts
 
     def compute(self) -> float:
         """Mean over items, or over the classes that occur."""
-        if self.confusion is None:
+        if self.counts is None:
             return float(self.per_item) / self.n_items if self.n_items else math.nan
-        hits, said, true = self.confusion.diagonal(), self.confusion.sum(0), self.confusion.sum(1)
-        occurs = (said + true) > 0
-        return float(self._score(hits, said, true)[occurs].mean())
+        _, said, true = self.counts
+        return float(self._score(self.counts)[said + true > 0].mean())
 
-    def _score(self, hits: Tensor, said: Tensor, true: Tensor) -> Tensor:
+    def _score(self, counts: Tensor) -> Tensor:
+        hits, said, true = counts.to(_wide(counts))
         b2 = self.beta**2
-        return (1 + b2) * hits.double() / (said + b2 * true).double().clamp(min=1e-12)
+        return (1 + b2) * hits / (said + b2 * true).clamp(min=1e-12)
 
 
 class Rooted(Mean):
@@ -332,7 +361,8 @@ class Perplexity(Mean):
 
     @staticmethod
     def _losses(preds: Tensor, targs: Tensor) -> Tensor:
-        return F.cross_entropy(preds.float().reshape(-1, preds.shape[-1]), targs.reshape(-1), reduction="none")
+        losses = F.cross_entropy(preds.float().reshape(-1, preds.shape[-1]), targs.reshape(-1), reduction="none")
+        return losses[targs.reshape(-1) >= 0]  # negative targets are to be ignored, as in the loss
 
     def value(self, totals: Tensor) -> Tensor:
         """Exponential of sum over number."""
@@ -445,14 +475,14 @@ def _absolute_error(preds: Tensor, targs: Tensor) -> Tensor:
     return (preds - targs).abs()
 
 
-def _error(preds: Tensor, targs: Tensor) -> Tensor:
-    return preds.argmax(-1) != _class_targets(preds, targs)
-
-
 def _metric_name(fn: Any) -> str:
     while hasattr(fn, "func"):  # functools.partial
         fn = fn.func
     return str(getattr(fn, "__name__", type(fn).__name__)).lstrip("_")
+
+
+def _decides_by_threshold(preds: Tensor, targs: Tensor) -> bool:
+    return preds.shape == targs.shape or (preds.numel() == targs.numel() and preds.shape[-1] == 1)
 
 
 def _class_targets(preds: Tensor, targs: Tensor) -> Tensor:
@@ -492,34 +522,33 @@ def _scores(preds: Tensor, targs: Tensor) -> tuple[Any, Any]:
 def _roc_auc(preds: Tensor, targs: Tensor) -> float:
     from sklearn.metrics import roc_auc_score
 
-    scores, labels = _scores(preds, targs)
-    if scores.ndim == 1 or scores.shape == labels.shape:
-        return float(roc_auc_score(labels, scores)) if _both_classes(labels) else math.nan
-    per_class = [roc_auc_score(labels == c, scores[:, c]) for c in range(scores.shape[1]) if _both_classes(labels == c)]
-    return float(sum(per_class) / len(per_class)) if per_class else math.nan
+    return _mean_over_classes(roc_auc_score, preds, targs)
 
 
 def _average_precision(preds: Tensor, targs: Tensor) -> float:
     from sklearn.metrics import average_precision_score
 
+    return _mean_over_classes(average_precision_score, preds, targs)
+
+
+def _mean_over_classes(score: Callable[..., float], preds: Tensor, targs: Tensor) -> float:
+    """Score each class against the rest, leaving out those of which the set has all or none."""
     scores, labels = _scores(preds, targs)
-    if scores.ndim == 1 or scores.shape == labels.shape:
-        return float(average_precision_score(labels, scores)) if _both_classes(labels) else math.nan
-    per_class = [
-        average_precision_score(labels == c, scores[:, c]) for c in range(scores.shape[1]) if _both_classes(labels == c)
-    ]
-    return float(sum(per_class) / len(per_class)) if per_class else math.nan
-
-
-def _both_classes(labels: Any) -> bool:
-    return bool((labels.min(0) < labels.max(0)).all())
+    if scores.ndim == 1:
+        scores, truth = scores[:, None], labels[:, None] >= 0.5
+    elif scores.shape == labels.shape:
+        truth = labels >= 0.5
+    else:
+        truth = labels[:, None] == range(scores.shape[1])
+    usable = [c for c in range(scores.shape[1]) if truth[:, c].min() < truth[:, c].max()]
+    return sum(float(score(truth[:, c], scores[:, c])) for c in usable) / len(usable) if usable else math.nan
 
 
 accuracy = Accuracy()
 """Share of right answers; see `Accuracy`."""
 accuracy_np = accuracy
 """The course's name for `accuracy` on arrays."""
-error_rate = Mean(_error, name="error_rate")
+error_rate = ErrorRate()
 """Share of wrong answers."""
 top_k_accuracy = TopKAccuracy(5)
 """Share of answers among the five highest scores; see `TopKAccuracy`."""
@@ -564,11 +593,11 @@ def as_metrics(metrics: Sequence[MetricLike] | MetricLike | None) -> list[Metric
         metrics = [metrics]
     resolved = [_as_metric(metric) for metric in metrics]
     names = [metric.name for metric in resolved]
-    for metric in resolved:  # two thresholds of one metric, say, must not share a column
-        if names.count(metric.name) > 1:
-            metric.name = (
-                f"{metric.name}_{[m for m in resolved if m is metric or m.name == metric.name].index(metric) + 1}"
-            )
+    seen: dict[str, int] = {}
+    for metric, name in zip(resolved, names, strict=True):
+        if names.count(name) > 1:  # two thresholds of one metric, say, must not share a column
+            seen[name] = seen.get(name, 0) + 1
+            metric.name = f"{name}_{seen[name]}"
     return resolved
 
 

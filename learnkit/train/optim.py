@@ -12,7 +12,18 @@ from torch.optim import Optimizer
 
 from learnkit.core.errors import check_positive
 
-__all__ = ["LayerGroup", "LayerOptimizer", "default_opt", "default_splitter", "group_names", "set_lrs", "spread"]
+__all__ = [
+    "LayerGroup",
+    "LayerOptimizer",
+    "default_opt",
+    "default_splitter",
+    "get_momentum",
+    "group_names",
+    "group_params",
+    "set_lrs",
+    "set_momentum",
+    "spread",
+]
 
 LayerGroup = Sequence[nn.Module]
 LRs = float | Sequence[float] | np.ndarray | slice
@@ -24,7 +35,7 @@ def default_opt(params: Any, lr: float) -> Optimizer:
 
 
 def default_splitter(model: nn.Module) -> list[LayerGroup]:
-    """One group per child that owns parameters, for an `nn.Sequential`; one group for any other model."""
+    """One group per child of an `nn.Sequential`, those without parameters included; one for any other model."""
     if isinstance(model, nn.Sequential) and len(model) > 1:
         return [[child] for child in model]
     return [[model]]
@@ -43,15 +54,21 @@ def spread(name: str, value: LRs, n: int, groups: Sequence[LayerGroup] | None = 
     n : int
         Number of groups.
     groups : sequence of LayerGroup, optional
-        Printed when the length does not match.
+        Printed when the length does not match. A slice is spread over those that have parameters.
     """
+    if isinstance(value, str):
+        raise TypeError(f"`{name}` must be a number, a list of numbers or a slice; got the text {value!r}.")
     if isinstance(value, slice):
         if value.stop is None or value.step is not None:
             raise ValueError(f"`{name}` as a slice must be slice(lo, hi) or slice(hi); got {value!r}.")
         hi = check_positive(name, value.stop)
+        full = [i for i, params in enumerate(group_params(groups)) if params] if groups else list(range(n))
         if value.start is None:
-            return [hi / 10] * (n - 1) + [hi]
-        return [float(v) for v in np.geomspace(check_positive(name, value.start), hi, n)] if n > 1 else [float(hi)]
+            steps = [hi / 10] * (len(full) - 1) + [hi]
+        else:
+            steps = list(np.geomspace(check_positive(name, value.start), hi, len(full))) if len(full) > 1 else [hi]
+        rates = dict(zip(full, steps, strict=True))
+        return [float(rates.get(i, hi)) for i in range(n)]
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         values = [float(value)] * n
     else:
@@ -118,8 +135,10 @@ class LayerOptimizer:
         self.wds = spread("wds", 0.0 if wds is None else wds, n, self.layer_groups)
         param_groups = [
             {"params": params, "lr": lr, "learnkit_decay": wd}
-            for params, lr, wd in zip(_group_params(self.layer_groups), self.lrs, self.wds, strict=True)
+            for params, lr, wd in zip(group_params(self.layer_groups), self.lrs, self.wds, strict=True)
         ]
+        if not any(group["params"] for group in param_groups):
+            raise ValueError("the model has no parameters to train.")
         self.opt = opt_fn(param_groups, lr=self.lrs[-1])
         for group in self.opt.param_groups:
             if "weight_decay" in group and wds is not None:
@@ -174,7 +193,23 @@ def group_names(groups: Sequence[LayerGroup]) -> list[str]:
     return lines
 
 
-def _group_params(groups: Sequence[LayerGroup]) -> list[list[Tensor]]:
+def get_momentum(group: dict[str, Any]) -> float | None:
+    """Return the momentum of an optimizer's parameter group: SGD's `momentum` or Adam's first beta."""
+    if "betas" in group:
+        return float(group["betas"][0])
+    return float(group["momentum"]) if "momentum" in group else None
+
+
+def set_momentum(opt: Optimizer, momentum: float) -> None:
+    """Set the momentum of every parameter group that has one."""
+    for group in opt.param_groups:
+        if "betas" in group:
+            group["betas"] = (momentum, *group["betas"][1:])
+        elif "momentum" in group:
+            group["momentum"] = momentum
+
+
+def group_params(groups: Sequence[LayerGroup]) -> list[list[Tensor]]:
     """Return the parameters of each group; one that is shared between groups stays in the first."""
     seen: set[int] = set()
     lists: list[list[Tensor]] = []
@@ -185,8 +220,6 @@ def _group_params(groups: Sequence[LayerGroup]) -> list[list[Tensor]]:
                 seen.add(id(p))
                 mine.append(p)
         lists.append(mine)
-    if not seen:
-        raise ValueError("the model has no parameters to train.")
     return lists
 
 

@@ -15,9 +15,9 @@ from learnkit.core.device import map_tensors, to_cpu
 from learnkit.core.errors import DataError
 from learnkit.core.layers import model_device
 from learnkit.core.preserve import evaluating, preserve_rng
-from learnkit.data.loaders import DeviceLoader
+from learnkit.data.loaders import DeviceLoader, generators
 from learnkit.data.targets import Target
-from learnkit.train.loop import autocast_context
+from learnkit.train.loop import autocast_context, split_output
 
 __all__ = ["Predictions", "predict"]
 
@@ -68,11 +68,11 @@ def predict(
     autocast = autocast_context(precision, device)
     preds: list[Any] = []
     targs: list[Any] = []
-    with evaluating(model), preserve_rng(getattr(dl, "generator", None)):
+    with evaluating(model), preserve_rng(*generators(dl)):
         for xs, y in DeviceLoader(dl, device, channels_last=channels_last):
             with autocast():
                 output = model(*xs)
-            output = output[0] if isinstance(output, tuple) else output
+            output, _ = split_output(output)
             if target is not None and isinstance(output, Tensor):
                 output = target.activation(output)
             preds.append(to_cpu(output))

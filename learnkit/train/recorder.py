@@ -6,15 +6,16 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from learnkit.core.errors import LearnkitError
 from learnkit.core.plots import get_ax
 from learnkit.train.events import Callback
+from learnkit.train.optim import get_momentum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,25 +40,24 @@ class RunningLoss:
         self.beta = beta
         self._read: list[float] = []
         self._pending: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._epoch_start = 0
         self._average, self._weight = 0.0, 0.0
 
-    def add(self, loss: Tensor) -> None:
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def start_epoch(self) -> None:
+        """Begin a new `epoch_mean`."""
+        self._epoch_start = len(self)
+
+    def add(self, loss: Tensor, n_items: int = 1) -> None:
         """Take note of the loss of one batch."""
         self._pending.append(loss.detach())
+        self._sizes.append(n_items)
 
-    @property
-    def n_read(self) -> int:
-        """Number of losses that have been read from the device."""
-        return len(self._read)
-
-    @property
-    def count(self) -> int:
-        """Number of losses."""
-        return len(self._read) + len(self._pending)
-
-    @property
-    def values(self) -> list[float]:
-        """Every loss so far; reading it waits for the device."""
+    def read(self) -> list[float]:
+        """Return every loss so far, which waits for the device."""
         if self._pending:
             new = torch.stack(self._pending).tolist()
             self._pending.clear()
@@ -67,9 +67,15 @@ class RunningLoss:
                 self._weight = self.beta * self._weight + (1 - self.beta)
         return self._read
 
-    def value(self) -> float:
+    def smooth(self) -> float:
         """Exponentially weighted average of the losses, without the bias of its start at zero."""
-        return self._average / self._weight if self.values else math.nan
+        return self._average / self._weight if self.read() else math.nan
+
+    def epoch_mean(self) -> float:
+        """Mean loss per item since `start_epoch`."""
+        losses, sizes = self.read()[self._epoch_start :], self._sizes[self._epoch_start :]
+        total = sum(sizes)
+        return sum(loss * n for loss, n in zip(losses, sizes, strict=True)) / total if total else math.nan
 
 
 class Recorder(Callback):
@@ -126,12 +132,12 @@ class Recorder(Callback):
 
     def after_epoch(self, run: Run) -> None:
         """Note the figures of the epoch."""
-        self.losses = run.running_loss.values
+        self.losses = run.running_loss.read()
         self.epochs.append({"epoch": run.epoch, **run.results, "time": time.perf_counter() - self._started})
 
     def cleanup_fit(self, run: Run) -> None:
         """Keep the losses of an epoch that was broken off, and as many rates."""
-        self.losses = run.running_loss.values
+        self.losses = run.running_loss.read()
         del self.lrs[len(self.losses) :], self.moms[len(self.losses) :]
 
     def to_frame(self) -> pd.DataFrame:
@@ -187,7 +193,7 @@ class Recorder(Callback):
         running = []
         for loss in self.losses:
             smooth.add(torch.tensor(loss))
-            running.append(smooth.value())
+            running.append(smooth.smooth())
         ax.plot(batches[skip_start:], self.losses[skip_start:], color="tab:blue", alpha=0.25, lw=0.8)
         ax.plot(batches[skip_start:], running[skip_start:], color="tab:blue", label="training")
         done = [row for row in self.epochs if "val_loss" in row]
@@ -230,13 +236,12 @@ class ProgressTable(Callback):
     def __init__(self, interval: float = 0.25) -> None:
         self.interval = interval
         self._bar: Any = None
-        self._names: list[str] = []
+        self._columns: tuple[str, ...] = ()
         self._epoch_started = self._due = 0.0
-        self._batches_done = 0
 
     def before_fit(self, run: Run) -> None:
         """Open the bar where there is somebody to see it."""
-        self._names = []
+        self._columns = ()
         self._enabled = os.environ.get("LEARNKIT_PROGRESS", "1") != "0"
         if self._enabled and (sys.stderr.isatty() or _in_notebook()):
             from tqdm import tqdm
@@ -256,7 +261,7 @@ class ProgressTable(Callback):
         self._due = time.perf_counter() + self.interval
         what = f"epoch {run.epoch + 1}/{run.n_epochs}"
         if run.training:
-            loss = f"loss {run.running_loss.value():.4f}"
+            loss = f"loss {run.running_loss.smooth():.4f}"
             share = (run.batch + 1) / run.n_batches if run.n_batches else 0.0
             self._bar.total, self._bar.n = run.n_epochs, run.epoch + share
             self._bar.set_description_str(
@@ -268,15 +273,13 @@ class ProgressTable(Callback):
 
     def after_epoch(self, run: Run) -> None:
         """Print the row of the epoch."""
-        if not self._enabled or not run.results:
+        if not self._enabled:
             return
-        if not self._names:
-            self._names = list(run.results)
-            self._write("  ".join(name.rjust(max(len(name), 9)) for name in ("epoch", *self._names, "time")))
-        cells = [str(run.epoch), *(format_figure(run.results.get(name)) for name in self._names)]
-        cells.append(_format_time(time.perf_counter() - self._epoch_started))
-        names = ("epoch", *self._names, "time")
-        self._write("  ".join(cell.rjust(max(len(name), 9)) for name, cell in zip(names, cells, strict=True)))
+        if not self._columns:
+            self._columns = ("epoch", *run.figures, "time")
+            self._write(self._columns)
+        seconds = _format_time(time.perf_counter() - self._epoch_started)
+        self._write((str(run.epoch), *(format_figure(run.results.get(name)) for name in run.figures), seconds))
 
     def cleanup_fit(self, run: Run) -> None:
         """Close the bar."""
@@ -284,27 +287,12 @@ class ProgressTable(Callback):
             self._bar.close()
             self._bar = None
 
-    def _write(self, row: str) -> None:
+    def _write(self, cells: Sequence[str]) -> None:
+        row = "  ".join(cell.rjust(max(len(name), 9)) for name, cell in zip(self._columns, cells, strict=True))
         if self._bar is None:
             print(row, flush=True)
         else:
             self._bar.write(row, file=sys.stdout)
-
-
-def get_momentum(group: dict[str, Any]) -> float | None:
-    """Return the momentum of an optimizer's parameter group: SGD's `momentum` or Adam's first beta."""
-    if "betas" in group:
-        return float(group["betas"][0])
-    return float(group["momentum"]) if "momentum" in group else None
-
-
-def set_momentum(opt: Optimizer, momentum: float) -> None:
-    """Set the momentum of every parameter group that has one."""
-    for group in opt.param_groups:
-        if "betas" in group:
-            group["betas"] = (momentum, *group["betas"][1:])
-        elif "momentum" in group:
-            group["momentum"] = momentum
 
 
 def format_figure(value: float | None) -> str:

@@ -15,8 +15,7 @@ from torch.optim import Optimizer
 
 from learnkit.core.errors import check_positive
 from learnkit.train.events import Callback
-from learnkit.train.optim import LayerOptimizer
-from learnkit.train.recorder import get_momentum, set_momentum
+from learnkit.train.optim import LayerOptimizer, get_momentum, set_momentum
 
 if TYPE_CHECKING:
     from learnkit.train.loop import Run

@@ -1,0 +1,53 @@
+"""Pictures: data from folders and arrays, transforms, pretrained architectures, `ConvLearner`."""
+
+from learnkit.core.hooks import SaveFeatures
+from learnkit.core.plots import plot_confusion_matrix, plots
+from learnkit.data.split import get_cv_idxs
+from learnkit.vision.data import ImageClassifierData, ImageDataset, open_image
+from learnkit.vision.learner import ConvLearner
+from learnkit.vision.models import Stats, imagenet_stats
+from learnkit.vision.transforms import (
+    Augment,
+    Cutout,
+    Draw,
+    ImageTransforms,
+    RandomCrop,
+    RandomDihedral,
+    RandomFlip,
+    RandomLighting,
+    RandomRotate,
+    RandomZoom,
+    tfms_from_model,
+    tfms_from_stats,
+    transforms_basic,
+    transforms_side_on,
+    transforms_top_down,
+)
+
+__all__ = [
+    "Augment",
+    "ConvLearner",
+    "Cutout",
+    "Draw",
+    "ImageClassifierData",
+    "ImageDataset",
+    "ImageTransforms",
+    "RandomCrop",
+    "RandomDihedral",
+    "RandomFlip",
+    "RandomLighting",
+    "RandomRotate",
+    "RandomZoom",
+    "SaveFeatures",
+    "Stats",
+    "get_cv_idxs",
+    "imagenet_stats",
+    "open_image",
+    "plot_confusion_matrix",
+    "plots",
+    "tfms_from_model",
+    "tfms_from_stats",
+    "transforms_basic",
+    "transforms_side_on",
+    "transforms_top_down",
+]

@@ -1,0 +1,275 @@
+"""Architectures: find one by constructor, name or module, load its weights, cut off its classifier, add a head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torchvision import models as tv_models
+
+from learnkit.core.errors import CheckpointError, LearnkitError, optional_import
+from learnkit.core.hooks import output_shape
+from learnkit.core.layers import AdaptiveConcatPool2d, Flatten, batch_norms, bn_drop_lin
+from learnkit.data.files import PathLike
+from learnkit.train.checkpoint import read_weights
+from learnkit.train.optim import LayerGroup
+
+__all__ = ["Arch", "Stats", "arch_stats", "body_and_head_groups", "conv_body", "conv_head", "imagenet_stats"]
+
+Arch = str | Callable[..., nn.Module] | nn.Module
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Mean and standard deviation of each colour channel, of pixels in 0..1.
+
+    Examples
+    --------
+    >>> from learnkit.vision import imagenet_stats
+    >>> imagenet_stats.mean
+    (0.485, 0.456, 0.406)
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, value: Any) -> Stats:
+        """Make one from a pair (mean, std)."""
+        if isinstance(value, Stats):
+            return value
+        mean, std = (tuple(float(v) for v in part) for part in value)
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(f"`stats` must be three means and three positive deviations; got {value!r}.")
+        return cls(mean, std)
+
+
+imagenet_stats = Stats((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""What most torchvision models were trained with."""
+
+
+def arch_stats(arch: Arch) -> Stats:
+    """Return the normalisation an architecture was trained with; ImageNet's where it does not say."""
+    name = _torchvision_name(arch)
+    if name is not None:
+        preset = next(iter(tv_models.get_model_weights(name)), None)
+        transform = preset.transforms() if preset is not None else None
+        mean, std = getattr(transform, "mean", None), getattr(transform, "std", None)
+        return Stats.of((mean, std)) if mean is not None and std is not None else imagenet_stats
+    if isinstance(arch, str):
+        config: Any = optional_import("timm", extra="timm").get_pretrained_cfg(_timm_name(arch))
+        return imagenet_stats if config is None else Stats.of((config.mean, config.std))
+    config = getattr(arch, "pretrained_cfg", None)
+    return (
+        Stats.of((config["mean"], config["std"]))
+        if isinstance(config, Mapping) and "mean" in config
+        else imagenet_stats
+    )
+
+
+def conv_body(arch: Arch, weights: PathLike | bool | None = None) -> nn.Module:
+    """Return an architecture without its classifier: pictures in, feature maps `(B, C, h, w)` out.
+
+    Parameters
+    ----------
+    arch : callable, str or nn.Module
+        A torchvision constructor (`resnet34`) or its name, a timm name (`"timm/tf_efficientnet_lite0"`), or a
+        model: a classifier whose children run in order up to a pooling layer, or a body.
+    weights : path-like, bool or None, default None
+        `None` loads the architecture's default ImageNet weights (a model given as such keeps its own), `False`
+        starts from random ones, a path reads a `.pth` or `.safetensors` file.
+    """
+    model = _make_model(arch, weights)
+    if weights not in (None, False, True):
+        _load_pretrained(model, weights)  # type: ignore[arg-type]
+    body = _cut(model)
+    for norm in batch_norms(body):
+        # Some architectures come with a momentum of 0.01, meant for weeks of training: while fine-tuning, their
+        # running statistics would lag hundreds of batches behind the weights.
+        if norm.momentum is not None:
+            norm.momentum = max(norm.momentum, 0.1)
+    try:
+        shape = output_shape(body, (1, 3, 64, 64))
+    except Exception as exc:
+        raise LearnkitError(f"{_describe(arch)} could not be cut before its classifier. {_CUT_HINT} ({exc})") from exc
+    if len(shape) != 4:
+        raise LearnkitError(
+            f"{_describe(arch)} gives features of shape {tuple(shape)}, not maps (B, C, h, w). {_CUT_HINT}"
+        )
+    return body
+
+
+def conv_head(
+    n_features: int, c: int, ps: float | Sequence[float] = 0.5, xtra_fc: Sequence[int] | None = None
+) -> nn.Sequential:
+    """Return the course's head: max and average pooling side by side, then batch norm, dropout, linear, ReLU blocks.
+
+    Parameters
+    ----------
+    n_features : int
+        Channels of the feature maps.
+    c : int
+        Number of scores.
+    ps : float or sequence of float, default 0.5
+        Dropout before each linear layer. One number is used before the last one and halved before the others.
+    xtra_fc : sequence of int, optional
+        Widths of the hidden layers; `[512]` by default, `[]` for none.
+    """
+    widths = [512] if xtra_fc is None else list(xtra_fc)
+    if isinstance(ps, int | float):
+        drops = [ps / 2] * len(widths) + [float(ps)]
+    else:
+        drops = [float(p) for p in ps]
+    if len(drops) != len(widths) + 1:
+        raise ValueError(
+            f"`ps` must be one number, or {len(widths) + 1} for {len(widths)} hidden layers and the last one; got {ps!r}."
+        )
+    if not all(0 <= p < 1 for p in drops):
+        raise ValueError(f"`ps` must be dropout shares in [0, 1); got {ps!r}.")
+    sizes = [2 * n_features, *widths]
+    layers: list[nn.Module] = [AdaptiveConcatPool2d(), Flatten()]
+    for n_in, n_out, p in zip(sizes[:-1], sizes[1:], drops[:-1], strict=True):
+        layers += bn_drop_lin(n_in, n_out, p=p, relu=True)
+    layers += bn_drop_lin(sizes[-1], c, p=drops[-1])
+    return nn.Sequential(*layers)
+
+
+def body_and_head_groups(model: nn.Module) -> list[LayerGroup]:
+    """Split `nn.Sequential(body, head)` into early body, late body (halves, counted in layers), head."""
+    body, head = model.children()
+    blocks = _blocks(body)
+    with_params = [i for i, block in enumerate(blocks) if next(block.parameters(), None) is not None]
+    if len(with_params) < 2:
+        return [[body], [head]]
+    cut = with_params[(len(with_params) + 1) // 2]
+    return [blocks[:cut], blocks[cut:], [head]]
+
+
+def _blocks(body: nn.Module) -> list[nn.Module]:
+    """Return the body's layers in order, stages opened up, as evenly sized as the architecture has them."""
+    blocks = list(body.children()) or [body]
+    while len(blocks) == 1 and next(blocks[0].children(), None) is not None:
+        blocks = list(blocks[0].children())
+    opened: list[nn.Module] = []
+    for block in blocks:
+        opened += list(block.children()) if isinstance(block, nn.Sequential | nn.ModuleList) else [block]
+    own = {id(p) for p in body.parameters()}
+    covered = {id(p) for block in opened for p in block.parameters()}
+    return opened if own == covered else [body]
+
+
+def _torchvision_name(arch: Arch) -> str | None:
+    if isinstance(arch, str):
+        return arch if arch in tv_models.list_models() else None
+    if isinstance(arch, nn.Module):
+        return None
+    name = getattr(arch, "__name__", "")
+    from_torchvision = getattr(arch, "__module__", "").startswith("torchvision.")
+    return name if from_torchvision and name in tv_models.list_models() else None
+
+
+def _timm_name(arch: str) -> str:
+    return arch.removeprefix("timm/")
+
+
+def _make_model(arch: Arch, weights: PathLike | bool | None) -> nn.Module:
+    if isinstance(arch, nn.Module):
+        return arch
+    name = _torchvision_name(arch)
+    pretrained = weights is None or weights is True
+    if name is not None:
+        options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        if not pretrained:
+            return tv_models.get_model(name, weights=None, **options)
+        preset: Any = getattr(tv_models.get_model_weights(name), "DEFAULT")  # noqa: B009 - torchvision does not type it
+        try:
+            return tv_models.get_model(name, weights=preset)
+        except Exception as exc:
+            raise _no_download(name, exc, preset.url) from exc
+    if isinstance(arch, str):
+        timm = optional_import("timm", extra="timm")
+        if not timm.is_model(_timm_name(arch)):
+            near = timm.list_models(f"*{_timm_name(arch)}*")[:5] or tv_models.list_models(include=f"*{arch}*")[:5]
+            hint = f" Similar: {', '.join(near)}." if near else ""
+            raise ValueError(f"there is no architecture {arch!r}, neither in torchvision nor in timm.{hint}")
+        try:
+            return timm.create_model(_timm_name(arch), pretrained=pretrained)
+        except Exception as exc:
+            if not pretrained:
+                raise
+            raise _no_download(arch, exc, timm.get_pretrained_cfg(_timm_name(arch)).hf_hub_id or "") from exc
+    if callable(arch):
+        model = arch()
+        if isinstance(model, nn.Module):
+            return model
+    raise TypeError(f"`arch` must be a torchvision constructor, a name or an nn.Module; got {arch!r}.")
+
+
+def _no_download(name: str, exc: Exception, source: str) -> LearnkitError:
+    return LearnkitError(
+        f"the pretrained weights of {name} could not be downloaded ({type(exc).__name__}: {str(exc)[:200]}). Fetch the "
+        f"file where there is a network ({source}) and pass weights='path/to/file.pth', or start from random weights "
+        "with weights=False."
+    )
+
+
+def _load_pretrained(model: nn.Module, path: PathLike) -> None:
+    """Load a weights file into a whole classifier: by name, else by position where every shape agrees."""
+    state, own = read_weights(path), model.state_dict()
+    classifier = _classifier_names(model)
+    needed = [name for name in own if name not in classifier]
+    if all(name in state and state[name].shape == own[name].shape for name in needed):
+        model.load_state_dict({name: state[name] for name in needed}, strict=False)
+        return
+    if len(state) == len(own) and all(a.shape == b.shape for a, b in zip(state.values(), own.values(), strict=True)):
+        model.load_state_dict(dict(zip(own, state.values(), strict=True)))
+        return
+    missing = [name for name in needed if name not in state]
+    differing = [
+        f"{name}: {tuple(own[name].shape)} in the model, {tuple(state[name].shape)} in the file"
+        for name in needed
+        if name in state and state[name].shape != own[name].shape
+    ]
+    raise CheckpointError(
+        f"{path} does not fit {type(model).__name__}: {len(missing)} of {len(needed)} layers are missing "
+        f"({', '.join(missing[:5])}), {len(differing)} differ in shape ({'; '.join(differing[:5])}). The file holds "
+        f"{len(state)} tensors, the model {len(own)}. Is it the file of this architecture?"
+    )
+
+
+def _classifier_names(model: nn.Module) -> set[str]:
+    """Names of the last linear layer's tensors: a file for other classes may differ there."""
+    last = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1:]
+    return {f"{name}.{part}" for name in last for part in ("weight", "bias")}
+
+
+def _cut(model: nn.Module) -> nn.Module:
+    if callable(getattr(model, "forward_features", None)) and hasattr(model, "reset_classifier"):  # timm's interface
+        model.reset_classifier(0, "")  # type: ignore[operator]
+        return model
+    parts = list(model.children())
+    for i, part in enumerate(parts):
+        if i and _is_tail(part):
+            return nn.Sequential(*parts[:i])
+    return model  # nothing that looks like a classifier: it is a body already
+
+
+def _is_tail(module: nn.Module) -> bool:
+    """Whether a child belongs to the classifier: it pools to one place or is linear, or holds such a layer itself.
+
+    Only direct children count: squeeze-and-excitation blocks deep inside a body pool as well.
+    """
+    own = [module, *(module.children() if isinstance(module, nn.Sequential) else ())]
+    return any(isinstance(m, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d | nn.Linear) for m in own)
+
+
+def _describe(arch: Arch) -> str:
+    return arch if isinstance(arch, str) else getattr(arch, "__name__", type(arch).__name__)
+
+
+_CUT_HINT = (
+    "Choose a convolutional architecture, or pass a body of your own, an nn.Module that turns pictures (B, 3, H, W) "
+    "into feature maps, with `ConvLearner.pretrained(body, data)`."
+)

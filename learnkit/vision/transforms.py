@@ -1,0 +1,508 @@
+"""From a picture to the tensor a model takes: resize, crop, augment, normalise.
+
+Every augmentation first only notes what it wants in a `Draw`; the picture is then cropped, zoomed, rotated and
+flipped in one interpolation. Pixels stay `uint8` until whole batches are normalised.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional as V2
+
+from learnkit.core.errors import DataError, check_choice, check_positive
+from learnkit.data.dataset import seeded_globals
+from learnkit.vision.models import Stats, arch_stats
+
+__all__ = [
+    "Augment",
+    "Cutout",
+    "Draw",
+    "ImageTransforms",
+    "RandomCrop",
+    "RandomDihedral",
+    "RandomFlip",
+    "RandomLighting",
+    "RandomRotate",
+    "RandomZoom",
+    "tfms_from_model",
+    "tfms_from_stats",
+    "transforms_basic",
+    "transforms_side_on",
+    "transforms_top_down",
+]
+
+
+@dataclass
+class Draw:
+    """What happens to one picture in one epoch.
+
+    Attributes
+    ----------
+    flip : bool
+        Left becomes right.
+    quarter_turns : int
+        By 90 degrees each, counterclockwise.
+    angle : float
+        Rotation in degrees.
+    zoom : float
+        2 shows half of the height and width.
+    place : tuple of float
+        Vertical and horizontal place of the crop, 0 to 1; (0.5, 0.5) is the centre.
+    brightness : float
+        Added to every pixel, in units of the full range.
+    contrast : float
+        Factor around mid-grey.
+    holes : list of tuple of float
+        `(y, x, size)` of squares to blank out, y and x as shares of the side, size in pixels.
+    """
+
+    flip: bool = False
+    quarter_turns: int = 0
+    angle: float = 0.0
+    zoom: float = 1.0
+    place: tuple[float, float] = (0.5, 0.5)
+    brightness: float = 0.0
+    contrast: float = 1.0
+    holes: list[tuple[float, float, int]] = field(default_factory=list)
+
+
+class Augment(ABC):
+    """One kind of augmentation: writes what it wants into a `Draw`.
+
+    Examples
+    --------
+    >>> from learnkit.vision import Augment
+    >>> class AlwaysUpsideDown(Augment):
+    ...     def draw(self, rng, draw):
+    ...         draw.quarter_turns += 2
+    """
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, draw: Draw) -> None:
+        """Change `draw`, taking all randomness from `rng`."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+class RandomFlip(Augment):
+    """Mirror left and right.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        How often.
+
+    Examples
+    --------
+    >>> from learnkit.vision import RandomFlip
+    >>> RandomFlip()
+    RandomFlip(p=0.5)
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = p
+
+    def draw(self, rng: np.random.Generator, draw: Draw) -> None:
+        """Flip, or not."""
+        draw.flip ^= bool(rng.random() < self.p)
+
+
+class RandomDihedral(Augment):
+    """Any of the eight ways to lay down a square, for pictures taken from above.
+
+    Examples
+    --------
+    >>> from learnkit.vision import RandomDihedral
+    >>> RandomDihedral()
+    RandomDihedral()
+    """
+
+    def draw(self, rng: np.random.Generator, draw: Draw) -> None:
+        """Choose one of the eight."""
+        draw.flip ^= bool(rng.integers(2))
+        draw.quarter_turns += int(rng.integers(4))
+
+
+class RandomRotate(Augment):
+    """Rotate a little; what comes into view at the corners is mirrored.
+
+    Parameters
+    ----------
+    deg : float
+        Largest angle in degrees, to either side.
+    p : float, default 0.75
+        How often.
+
+    Examples
+    --------
+    >>> from learnkit.vision import RandomRotate
+    >>> RandomRotate(10)
+    RandomRotate(deg=10, p=0.75)
+    """
+
+    def __init__(self, deg: float, p: float = 0.75) -> None:
+        self.deg, self.p = deg, p
+
+    def draw(self, rng: np.random.Generator, draw: Draw) -> None:
+        """Choose an angle."""
+        if rng.random() < self.p:
+            draw.angle += float(rng.uniform(-self.deg, self.deg))
+
+
+class RandomZoom(Augment):
+    """Zoom in.
+
+    Parameters
+    ----------
+    zoom_max : float
+        Largest zoom; 1.1 shows at least 1 / 1.1 of height and width.
+
+    Examples
+    --------
+    >>> from learnkit.vision import RandomZoom
+    >>> RandomZoom(1.1)
+    RandomZoom(zoom_max=1.1)
+    """
+
+    def __init__(self, zoom_max: float) -> None:
+        if zoom_max < 1:
+            raise ValueError(f"`zoom_max` must be at least 1; got {zoom_max}. 1.1 zooms in by up to a tenth.")
+        self.zoom_max = zoom_max
+
+    def draw(self, rng: np.random.Generator, draw: Draw) -> None:
+        """Choose a zoom."""
+        draw.zoom *= float(rng.uniform(1, self.zoom_max))
+
+
+class RandomCrop(Augment):
+    """Take the crop from anywhere in the picture instead of its centre.
+
+    Examples
+    --------
+    >>> from learnkit.vision import RandomCrop
+    >>> RandomCrop()
+    RandomCrop()
+    """
+
+    def draw(self, rng: np.random.Generator, draw: Draw) -> None:
+        """Choose a place."""
+        draw.place = (float(rng.random()), float(rng.random()))
+
+
+class RandomLighting(Augment):
+    """Change brightness and contrast.
+
+    Parameters
+    ----------
+    b : float
+        Largest change of brightness, in units of the full range.
+    c : float
+        Largest change of contrast: factors from `1 / (1 + c)` to `1 + c`.
+
+    Examples
+    --------
+    >>> from learnkit.vision import RandomLighting
+    >>> RandomLighting(0.05, 0.05)
+    RandomLighting(b=0.05, c=0.05)
+    """
+
+    def __init__(self, b: float, c: float) -> None:
+        self.b, self.c = b, c
+
+    def draw(self, rng: np.random.Generator, draw: Draw) -> None:
+        """Choose brightness and contrast."""
+        draw.brightness += float(rng.uniform(-self.b, self.b))
+        draw.contrast *= float((1 + self.c) ** rng.uniform(-1, 1))
+
+
+class Cutout(Augment):
+    """Blank out squares at random places (DeVries & Taylor 2017).
+
+    Parameters
+    ----------
+    n_holes : int
+    length : int
+        Side of each square in pixels of the result.
+
+    Examples
+    --------
+    >>> from learnkit.vision import Cutout
+    >>> Cutout(1, 16)
+    Cutout(n_holes=1, length=16)
+    """
+
+    def __init__(self, n_holes: int, length: int) -> None:
+        self.n_holes = int(check_positive("n_holes", n_holes, integer=True))
+        self.length = int(check_positive("length", length, integer=True))
+
+    def draw(self, rng: np.random.Generator, draw: Draw) -> None:
+        """Choose the places."""
+        draw.holes += [(float(y), float(x), self.length) for y, x in rng.random((self.n_holes, 2))]
+
+
+transforms_basic: list[Augment] = [RandomRotate(10), RandomLighting(0.05, 0.05)]
+"""For any picture: small rotations and changes of light."""
+transforms_side_on: list[Augment] = [*transforms_basic, RandomFlip()]
+"""For pictures taken from the side (things, animals, people): also mirrored."""
+transforms_top_down: list[Augment] = [*transforms_basic, RandomDihedral()]
+"""For pictures taken from above (satellites, microscopes): also turned any way."""
+
+
+class ImageTransforms:
+    """Turn pictures into the normalised tensors a model takes.
+
+    Parameters
+    ----------
+    sz : int or None
+        Height and width of the result; `None` leaves pictures at their own size (which must then be one).
+    stats : Stats or pair of sequences of float, optional
+        Mean and standard deviation per channel, of pixels in 0..1; `None` for no normalisation.
+    aug_tfms : sequence, optional
+        `Augment` objects, and anything callable that takes and returns a `uint8` tensor `(3, sz, sz)`, such as a
+        torchvision v2 transform; those run last, in order.
+    crop : {"center", "squish"}, default "center"
+        What to do with a picture that is not square: cut out the largest square, or distort it.
+    pad : int, default 0
+        Mirror so many pixels (of the result) outwards on each side, to crop from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from learnkit.vision import ImageTransforms
+    >>> tfm = ImageTransforms(32, ([0.5] * 3, [0.5] * 3))
+    >>> tfm(np.zeros((48, 64, 3), dtype=np.float32)).shape
+    (3, 32, 32)
+    """
+
+    def __init__(
+        self,
+        sz: int | None,
+        stats: Any = None,
+        aug_tfms: Sequence[Any] | None = None,
+        *,
+        crop: str = "center",
+        pad: int = 0,
+    ) -> None:
+        if sz is not None:
+            check_positive("sz", sz, integer=True)
+        check_choice("crop", crop, ("center", "squish"))
+        for tfm in aug_tfms or ():
+            if not isinstance(tfm, Augment) and not callable(tfm):
+                raise TypeError(f"`aug_tfms` must hold augmentations or callables; got {tfm!r}.")
+        self.sz = sz
+        self.stats = None if stats is None else Stats.of(stats)
+        self.aug_tfms = list(aug_tfms or ())
+        self.crop, self.pad = crop, pad
+        self._augments = [tfm for tfm in self.aug_tfms if isinstance(tfm, Augment)]
+        self._others = [tfm for tfm in self.aug_tfms if not isinstance(tfm, Augment)]
+
+    def __call__(self, picture: Any) -> NDArray[np.float32]:
+        """Transform one picture.
+
+        Parameters
+        ----------
+        picture : array of shape (H, W, 3) or (H, W)
+            Floats in 0..1, as `open_image` gives them, or `uint8`; a PIL image; or a `uint8` tensor `(3, H, W)`.
+
+        Returns
+        -------
+        array of float32, shape (3, sz, sz)
+        """
+        rng = np.random.default_rng(int(torch.randint(2**62, ()))) if self.aug_tfms else np.random.default_rng(0)
+        return self.batch(self.item(picture, rng)[None])[0].numpy()
+
+    def item(self, x: Any, rng: np.random.Generator) -> Tensor:
+        """Return the `uint8` tensor `(3, sz, sz)` of a picture, augmented with draws from `rng`."""
+        picture = as_uint8(x)
+        draw = Draw()
+        for augment in self._augments:
+            augment.draw(rng, draw)
+        if self.sz is not None:
+            picture = _place(picture, self.sz, draw, self.crop, self.pad)
+        if draw.quarter_turns % 4:
+            picture = picture.rot90(draw.quarter_turns, (1, 2))
+        if draw.flip:
+            picture = picture.flip(2)
+        if draw.brightness or draw.contrast != 1:
+            table = (torch.arange(256) - 127.5) * draw.contrast + 127.5 + 255 * draw.brightness
+            picture = table.round().clamp(0, 255).to(torch.uint8)[picture.long()]
+        for y, x_, size in draw.holes:
+            picture = picture.clone()
+            top, left = round(y * picture.shape[1] - size / 2), round(x_ * picture.shape[2] - size / 2)
+            picture[:, max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)] = 127
+        if self._others:
+            with seeded_globals(int(rng.integers(2**32))):
+                for tfm in self._others:
+                    picture = tfm(picture)
+        return picture.contiguous()
+
+    def batch(self, x: Tensor) -> Tensor:
+        """Turn a stacked batch into normalised `float32`."""
+        x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
+        if self.stats is None:
+            return x
+        return x.sub_(torch.tensor(self.stats.mean)[:, None, None]).div_(torch.tensor(self.stats.std)[:, None, None])
+
+    def denorm(self, x: Any) -> NDArray[np.float32]:
+        """Undo the normalisation, for drawing.
+
+        Parameters
+        ----------
+        x : Tensor or array of shape (B, 3, H, W) or (3, H, W)
+
+        Returns
+        -------
+        array of shape (B, H, W, 3), in 0..1
+            One picture becomes a batch of one.
+        """
+        pixels = torch.as_tensor(x).detach().cpu().float()
+        pixels = pixels[None] if pixels.ndim == 3 else pixels
+        if self.stats is not None:
+            pixels = pixels * torch.tensor(self.stats.std)[:, None, None] + torch.tensor(self.stats.mean)[:, None, None]
+        result: NDArray[np.float32] = pixels.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+        return result
+
+    def __repr__(self) -> str:
+        return f"ImageTransforms(sz={self.sz}, stats={self.stats}, aug_tfms={self.aug_tfms}, crop={self.crop!r}, pad={self.pad})"
+
+
+def tfms_from_stats(
+    stats: Any,
+    sz: int,
+    aug_tfms: Sequence[Any] | None = None,
+    max_zoom: float | None = None,
+    pad: int = 0,
+    *,
+    crop: str = "random",
+) -> tuple[ImageTransforms, ImageTransforms]:
+    """Return the transforms for training and for validation.
+
+    Parameters
+    ----------
+    stats : Stats or pair of sequences of float
+        Mean and standard deviation per channel, of pixels in 0..1.
+    sz : int
+        Height and width the model gets.
+    aug_tfms : sequence, optional
+        Augmentations for training, e.g. `transforms_side_on` or `[RandomFlip()]`.
+    max_zoom : float, optional
+        Zoom in by up to this factor when training.
+    pad : int, default 0
+        Mirror so many pixels outwards on each side when training, to crop from.
+    crop : {"random", "center", "squish"}, default "random"
+        Where the square for training is cut from; validation uses the centre. "squish" distorts in both.
+
+    Returns
+    -------
+    trn_tfms, val_tfms : ImageTransforms
+
+    Examples
+    --------
+    >>> from learnkit.vision import RandomFlip, tfms_from_stats
+    >>> trn_tfms, val_tfms = tfms_from_stats(([0.5] * 3, [0.25] * 3), 32, aug_tfms=[RandomFlip()], pad=4)
+    """
+    check_choice("crop", crop, ("random", "center", "squish"))
+    augments: list[Any] = [RandomCrop()] if crop == "random" else []
+    if max_zoom is not None:
+        augments.append(RandomZoom(max_zoom))
+    fit_by = "squish" if crop == "squish" else "center"
+    trn = ImageTransforms(sz, stats, [*augments, *(aug_tfms or ())], crop=fit_by, pad=pad)
+    return trn, ImageTransforms(sz, stats, crop=fit_by)
+
+
+def tfms_from_model(
+    arch: Any,
+    sz: int,
+    aug_tfms: Sequence[Any] | None = None,
+    max_zoom: float | None = None,
+    pad: int = 0,
+    *,
+    crop: str = "random",
+) -> tuple[ImageTransforms, ImageTransforms]:
+    """Return the transforms for training and for validation, normalised as the architecture was trained.
+
+    Parameters
+    ----------
+    arch : callable, str or nn.Module
+        As for `ConvLearner.pretrained`.
+    sz, aug_tfms, max_zoom, pad, crop
+        As for `tfms_from_stats`.
+
+    Returns
+    -------
+    trn_tfms, val_tfms : ImageTransforms
+
+    Examples
+    --------
+    >>> from torchvision.models import resnet34
+    >>> from learnkit.vision import tfms_from_model, transforms_side_on
+    >>> trn_tfms, val_tfms = tfms_from_model(resnet34, 224, aug_tfms=transforms_side_on, max_zoom=1.1)
+    """
+    return tfms_from_stats(arch_stats(arch), sz, aug_tfms, max_zoom, pad, crop=crop)
+
+
+def as_uint8(x: Any) -> Tensor:
+    """Return a picture of any kind as a `uint8` tensor `(3, H, W)`."""
+    if isinstance(x, Tensor):
+        picture = x
+    else:
+        array = np.array(x)  # a copy: torch wants writable memory, and views of files or PIL images are not
+        if array.ndim == 2:
+            array = array[..., None]
+        if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
+            raise DataError(f"a picture must be an array (H, W), (H, W, 1) or (H, W, 3); got shape {array.shape}.")
+        picture = torch.from_numpy(array[..., :3]).permute(2, 0, 1)
+    if picture.is_floating_point():
+        picture = (picture * 255).round().clamp(0, 255).to(torch.uint8)
+    elif picture.dtype != torch.uint8:
+        raise DataError(f"pixels must be uint8, or floats in 0..1; got {picture.dtype}.")
+    return picture.expand(3, -1, -1) if picture.shape[0] == 1 else picture
+
+
+def _place(picture: Tensor, sz: int, draw: Draw, crop: str, pad: int) -> Tensor:
+    """Cut, zoom, rotate and resize to `(3, sz, sz)` in one interpolation."""
+    _, h, w = picture.shape
+    side_h, side_w = (float(h), float(w)) if crop == "squish" else (float(min(h, w)),) * 2
+    # How far the crop may move, padding included; the zoom makes the crop smaller and so leaves more room.
+    room_h, room_w = h + 2 * pad * side_h / sz, w + 2 * pad * side_w / sz
+    side_h, side_w = side_h / draw.zoom, side_w / draw.zoom
+    top = draw.place[0] * (room_h - side_h) - (room_h - h) / 2
+    left = draw.place[1] * (room_w - side_w) - (room_w - w) / 2
+    if not draw.angle and not pad:
+        box = round(top), round(left), max(round(side_h), 1), max(round(side_w), 1)
+        if box == (0, 0, sz, sz) and (h, w) == (sz, sz):
+            return picture
+        resized: Tensor = V2.resized_crop(picture, *box, size=[sz, sz], antialias=True)
+        return resized
+    return _sample(picture, sz, (top + side_h / 2, left + side_w / 2), (side_h, side_w), draw.angle)
+
+
+def _sample(picture: Tensor, sz: int, centre: tuple[float, float], side: tuple[float, float], angle: float) -> Tensor:
+    """Sample a rotated box of a picture, mirrored at its borders."""
+    _, h, w = picture.shape
+    pixels = picture[None].float()
+    shrink = max(int(min(side) / sz), 1)
+    if shrink > 1:  # averaging whole blocks first keeps fine patterns from turning into noise
+        pixels = F.avg_pool2d(pixels, shrink, ceil_mode=True)
+    sin, cos = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+    # From output coordinates in -1..1 to input coordinates in -1..1; pixels are square, so rotate in pixels.
+    theta = torch.tensor(
+        [
+            [cos * side[1] / w, sin * side[0] / w, 2 * centre[1] / w - 1],
+            [-sin * side[1] / h, cos * side[0] / h, 2 * centre[0] / h - 1],
+        ],
+        dtype=torch.float32,
+    )
+    grid = F.affine_grid(theta[None], [1, 3, sz, sz], align_corners=False)
+    out = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return out[0].round_().clamp_(0, 255).to(torch.uint8)

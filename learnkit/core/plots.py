@@ -129,8 +129,10 @@ def plot_confusion_matrix(
     ax = get_ax(ax, (size, size))
     ax.imshow(matrix, cmap=cmap, interpolation="nearest")
     ax.set_title(title)
-    ax.set_xticks(range(n), [str(c) for c in classes], rotation=45 if n > 5 else 0, ha="right" if n > 5 else "center")
-    ax.set_yticks(range(n), [str(c) for c in classes])
+    names = [str(name) for name in classes]
+    slanted = max(map(len, names)) * n > 60
+    ax.set_xticks(range(n), names, rotation=45 if slanted else 0, ha="right" if slanted else "center")
+    ax.set_yticks(range(n), names)
     if n <= 40:
         for (row, col), value in np.ndenumerate(matrix):
             colour = "white" if value > matrix.max() / 2 else "black"

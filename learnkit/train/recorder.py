@@ -189,7 +189,7 @@ class Recorder(Callback):
         self._need_fit()
         ax = get_ax(ax)
         batches = range(len(self.losses))
-        smooth = RunningLoss()
+        smooth = RunningLoss(beta=0.98 if len(self.losses) > 1000 else 0.9)
         running = []
         for loss in self.losses:
             smooth.add(torch.tensor(loss))

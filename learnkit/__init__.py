@@ -22,6 +22,7 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.loaders import TensorLoader
 from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order, split_by_stratum
 from learnkit.data.targets import Category, MultiCategory, Real, Target
+from learnkit.interpret import Interpretation
 from learnkit.train.callbacks import (
     CSVLog,
     EarlyStopping,
@@ -103,6 +104,7 @@ __all__ = [
     "FBeta",
     "Flatten",
     "GradientClip",
+    "Interpretation",
     "LRFindResult",
     "LayerOptimizer",
     "Learner",

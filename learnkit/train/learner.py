@@ -6,6 +6,7 @@ It prepares an optimizer and callbacks and hands them to `loop.fit`; nothing is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -357,7 +358,7 @@ class Learner:
         test = RangeTest(start_lr, end_lr, int(n_iter))
         with preserve_model(self.model), preserve_rng(*generators(self.data.trn_dl)):
             lo = self._optimizer(start_lr, wds)
-            train_only = DataBunch(self.data.path, self.data.trn_dl)
+            train_only = DataBunch(self.data.path, self._training_data().trn_dl)
             epochs = test.n_iter  # more than enough: the test ends itself after so many batches
             try:
                 self._run(train_only, epochs, lo, None, [*self._loss_callbacks(), test], progress=False)
@@ -383,15 +384,17 @@ class Learner:
         dict of str to float
             `val_loss` and the metrics.
         """
-        return loop.validate(
-            self.model,
-            self._loader(False) if dl is None else dl,
-            self.crit,
-            self.metrics if metrics is None else metrics,
-            target=self.data.target,
-            precision=self.precision,
-            channels_last=self.channels_last,
-        )
+        chosen = self._loader(False) if dl is None else dl
+        with self._model_for(chosen):
+            return loop.validate(
+                self.model,
+                chosen,
+                self.crit,
+                self.metrics if metrics is None else metrics,
+                target=self.data.target,
+                precision=self.precision,
+                channels_last=self.channels_last,
+            )
 
     # ---------------------------------------------------------------- which layers train
 
@@ -627,7 +630,7 @@ class Learner:
             raise TrainingError("no layer is trainable: everything is frozen. Call `learn.unfreeze()` or `freeze_to`.")
         everything = [self.sched, StopOnNaN(), *self._loss_callbacks(), *self.callbacks, *callbacks]
         chosen = self.metrics if metrics is None else metrics
-        return self._run(self.data, n_epochs, lo, chosen, everything, progress=self.show_progress)
+        return self._run(self._training_data(), n_epochs, lo, chosen, everything, progress=self.show_progress)
 
     def _run(
         self,
@@ -639,24 +642,33 @@ class Learner:
         *,
         progress: bool,
     ) -> dict[str, float]:
-        return loop.fit(
-            self.model,
-            data,
-            n_epochs,
-            lo.opt,
-            self.crit,
-            metrics,
-            callbacks,
-            precision=self.precision,
-            accumulate=self.accumulate,
-            clip=self.clip,
-            channels_last=self.channels_last,
-            compile=self.compile,
-            progress=progress,
-        )
+        with self._model_for(data.trn_dl):
+            return loop.fit(
+                self.model,
+                data,
+                n_epochs,
+                lo.opt,
+                self.crit,
+                metrics,
+                callbacks,
+                precision=self.precision,
+                accumulate=self.accumulate,
+                clip=self.clip,
+                channels_last=self.channels_last,
+                compile=self.compile,
+                progress=progress,
+            )
+
+    def _training_data(self) -> DataBunch:
+        """Return what `fit` trains on; a subclass may prepare it."""
+        return self.data
+
+    def _model_for(self, dl: Iterable[Any]) -> AbstractContextManager[None]:
+        """Set the model up for a loader of `_training_data`; a subclass may need to."""
+        return nullcontext()
 
     def _batches_per_epoch(self) -> int:
-        n = n_batches(self.data.trn_dl)
+        n = n_batches(self._training_data().trn_dl)
         if n is None:
             raise DataError(
                 "a schedule must know how many batches an epoch has, and this training loader has no length. Give it "
@@ -667,14 +679,16 @@ class Learner:
         return n
 
     def _loader(self, is_test: bool) -> Iterable[Any]:
-        dl = self.data.test_dl if is_test else self.data.val_dl
+        data = self._training_data()
+        dl = data.test_dl if is_test else data.val_dl
         if dl is None:
             kind, argument = ("test", "test_name") if is_test else ("validation", "val_dl")
             raise DataError(f"this data bunch has no {kind} set (`{argument}` when it is made).")
         return dl
 
     def _predict(self, dl: Iterable[Any]) -> Predictions:
-        return predict(self.model, dl, self.data.target, precision=self.precision, channels_last=self.channels_last)
+        with self._model_for(dl):
+            return predict(self.model, dl, self.data.target, precision=self.precision, channels_last=self.channels_last)
 
     def _to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
         if self.data.target is None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from learnkit.train.loop import Run
     from learnkit.train.lr_find import LRFindResult
 
-__all__ = ["ProgressTable", "Recorder", "RunningLoss", "format_figure"]
+__all__ = ["ProgressTable", "Recorder", "RunningLoss", "format_figure", "say"]
 
 
 class RunningLoss:
@@ -293,6 +293,12 @@ class ProgressTable(Callback):
             print(row, flush=True)
         else:
             self._bar.write(row, file=sys.stdout)
+
+
+def say(message: str) -> None:
+    """Tell the user something once, where the progress table goes; silent with `LEARNKIT_PROGRESS=0`."""
+    if os.environ.get("LEARNKIT_PROGRESS", "1") != "0":
+        print(message, flush=True)
 
 
 def format_figure(value: float | None) -> str:

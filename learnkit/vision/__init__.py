@@ -4,6 +4,7 @@ from learnkit.core.hooks import SaveFeatures
 from learnkit.core.plots import plot_confusion_matrix, plots
 from learnkit.data.split import get_cv_idxs
 from learnkit.vision.data import ImageClassifierData, ImageDataset, open_image
+from learnkit.vision.interpret import ImageInterpretation
 from learnkit.vision.learner import ConvLearner
 from learnkit.vision.models import Stats, imagenet_stats
 from learnkit.vision.transforms import (
@@ -31,6 +32,7 @@ __all__ = [
     "Draw",
     "ImageClassifierData",
     "ImageDataset",
+    "ImageInterpretation",
     "ImageTransforms",
     "RandomCrop",
     "RandomDihedral",

@@ -134,16 +134,45 @@ class ImageClassifierData(DataBunch):
         Batches `(x, y)`: `x` float of shape `(bs, 3, sz, sz)`, `y` int64 of shape `(bs,)`.
     aug_dl : loader
         The validation pictures, in order, with the training transforms.
+    fix_dl : loader
+        The training pictures, in order, with the validation transforms.
     classes : list
     c : int
     sz : int or None
     """
 
-    def __init__(
-        self, path: PathLike, trn_dl: Any, val_dl: Any, test_dl: Any = None, *, target: Target, aug_dl: Any = None
-    ) -> None:
+    def __init__(self, path: PathLike, trn_dl: Any, val_dl: Any, test_dl: Any = None, *, target: Target) -> None:
         super().__init__(path, trn_dl, val_dl, test_dl, target=target)
-        self.aug_dl = aug_dl
+
+    @property
+    def aug_dl(self) -> ItemLoader:
+        """The validation pictures, in order, with the training transforms."""
+        return self.augmented(False)
+
+    @property
+    def fix_dl(self) -> ItemLoader:
+        """The training pictures, in order, with the validation transforms."""
+        return self._with_tfm(self.trn_dl, self.val_ds.tfm)
+
+    @property
+    def bs(self) -> int:
+        """Batch size of the training."""
+        return int(getattr(self.trn_dl, "batch_size", None) or self.trn_dl.bs)  # type: ignore[attr-defined]
+
+    def augmented(self, is_test: bool = False) -> ItemLoader:
+        """Return the validation (or test) pictures, in order, with the training transforms."""
+        dl = self.test_dl if is_test else self.val_dl
+        if dl is None:
+            raise DataError(f"this data bunch has no {'test' if is_test else 'validation'} set.")
+        return self._with_tfm(dl, self.trn_ds.tfm)
+
+    def _with_tfm(self, dl: Any, tfm: Any) -> ItemLoader:
+        ds = getattr(dl, "dataset", None)
+        if not isinstance(ds, ImageDataset):
+            raise DataError(
+                "these are plain arrays, which no transform can be applied to; pass `tfms` when you make them."
+            )
+        return ItemLoader(ImageDataset(ds.items, ds.y, tfm), self.bs, num_workers=dl.num_workers)
 
     @property
     def sz(self) -> int | None:
@@ -324,7 +353,6 @@ class ImageClassifierData(DataBunch):
             loader(*val, val_tfm),
             None if test is None else loader(test, None, val_tfm),
             target=target,
-            aug_dl=loader(*val, trn_tfm),
         )
 
 

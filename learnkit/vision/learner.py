@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
+from learnkit.core.errors import DataError
 from learnkit.core.hooks import output_shape
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
@@ -16,13 +20,22 @@ from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
+from learnkit.train.recorder import say
+from learnkit.vision.data import ImageClassifierData
+from learnkit.vision.interpret import ImageInterpretation
 from learnkit.vision.models import Arch, body_and_head_groups, conv_body, conv_head
+from learnkit.vision.precompute import ActivationLoader, BodyAndHead, activation_loader
 
 __all__ = ["ConvLearner"]
 
 
 class ConvLearner(Learner):
     """A learner for pictures; make one with `pretrained` or `from_model_data`.
+
+    Attributes
+    ----------
+    precompute : bool
+        Train the head on activations of the frozen layers that were computed once; see `pretrained`.
 
     Examples
     --------
@@ -36,11 +49,15 @@ class ConvLearner(Learner):
     >>> learn.freeze_to(-1)
     """
 
+    _precompute = False
+    _said_no_augmentation = False
+
     @classmethod
     def pretrained(
         cls,
         arch: Arch,
         data: DataBunch,
+        precompute: bool = False,
         ps: float | Sequence[float] = 0.5,
         xtra_fc: Sequence[int] | None = None,
         metrics: Sequence[MetricLike] | None = None,
@@ -67,6 +84,10 @@ class ConvLearner(Learner):
             model.
         data : DataBunch
             Pictures; `data.c` scores per picture.
+        precompute : bool, default False
+            Compute the frozen layers' activations once, keep them on disk under `path/tmp`, and train the head on
+            them. Much faster; augmentation does nothing meanwhile. `learn.precompute = False`, `unfreeze()` and
+            `TTA()` turn it off. Weights are always saved and loaded whole.
         ps : float or sequence of float, default 0.5
             Dropout before each linear layer of the head. One number is used before the last one and halved before
             the others.
@@ -111,7 +132,7 @@ class ConvLearner(Learner):
             head = custom_head
         learn = cls(
             data,
-            nn.Sequential(body, head),
+            BodyAndHead(body, head),
             opt_fn,
             crit,
             metrics,
@@ -125,6 +146,7 @@ class ConvLearner(Learner):
         )
         if weights is not False:
             learn.freeze()
+        learn.precompute = precompute
         return learn
 
     @classmethod
@@ -157,12 +179,6 @@ class ConvLearner(Learner):
         Returns
         -------
         ConvLearner
-
-        Examples
-        --------
-        See `ConvLearner`.
-
-        >>> from learnkit.vision import ConvLearner
         """
         return cls(
             data,
@@ -178,3 +194,98 @@ class ConvLearner(Learner):
             channels_last=channels_last,
             compile=compile,
         )
+
+    @property
+    def precompute(self) -> bool:
+        """Whether the head is trained on activations that were computed once."""
+        return self._precompute
+
+    @precompute.setter
+    def precompute(self, on: bool) -> None:
+        if on and not isinstance(self.model, BodyAndHead):
+            raise DataError("`precompute` needs a body and a head: make the learner with `ConvLearner.pretrained`.")
+        if on and any(p.requires_grad for p in self.model[0].parameters()):  # type: ignore[index]
+            self.freeze()
+        self._precompute = bool(on)
+
+    def freeze_to(self, n: int) -> None:
+        """Train only the layer groups from `n` on; see `Learner.freeze_to`. Unfreezing the body ends `precompute`."""
+        super().freeze_to(n)
+        if self._precompute and any(p.requires_grad for p in self.model[0].parameters()):  # type: ignore[index]
+            self._precompute = False
+
+    def set_data(self, data: DataBunch) -> None:
+        """Go on with other data, e.g. bigger pictures; see `Learner.set_data`."""
+        super().set_data(data)
+        self._said_no_augmentation = False
+
+    def TTA(self, n_aug: int = 4, is_test: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Predict each picture as it is and `n_aug` times with the training augmentation (test-time augmentation).
+
+        `np.mean(np.exp(log_preds), 0)` are the probabilities of single-label classification.
+
+        Parameters
+        ----------
+        n_aug : int, default 4
+            Augmented versions of each picture.
+        is_test : bool, default False
+            The test set instead of the validation set.
+
+        Returns
+        -------
+        log_preds : array of shape (n_aug + 1, n, c)
+            What `predict` returns, for the plain pictures first.
+        targs : array of shape (n, ...)
+            Encoded targets.
+        """
+        if not isinstance(self.data, ImageClassifierData):
+            raise DataError("TTA needs the pictures themselves: make the data with `ImageClassifierData`.")
+        self._precompute = False
+        plain = self._predict(self._loader(is_test))
+        augmented = self.data.augmented(is_test)
+        return np.stack([plain.preds, *(self._predict(augmented).preds for _ in range(n_aug))]), plain.targs
+
+    def interpret(self) -> ImageInterpretation:
+        """Predict the validation set and return it for questions: confusion matrix, best and worst, curves.
+
+        Returns
+        -------
+        ImageInterpretation
+        """
+        if self.data.classes is None:
+            raise DataError("interpretation is for classifications; this data bunch has no classes.")
+        result = self._predict(self._loader(False))
+        dataset = getattr(self.data.val_dl, "dataset", None)
+        return ImageInterpretation(self._to_proba(result.preds), result.targs, self.data.classes, dataset)
+
+    def _training_data(self) -> DataBunch:
+        if not self._precompute:
+            return self.data
+        data, model = self.data, self.model
+        if not isinstance(data, ImageClassifierData) or not isinstance(model, BodyAndHead):
+            raise DataError("`precompute` needs pictures from `ImageClassifierData`.")
+        if not self._said_no_augmentation and getattr(data.trn_ds.tfm, "aug_tfms", None):
+            say("precompute is on: augmentation does nothing until `learn.precompute = False`.")
+            self._said_no_augmentation = True
+        tmp, bs = data.path / "tmp", data.bs
+        return DataBunch(
+            data.path,
+            activation_loader(model, data.fix_dl, tmp, bs, shuffle=True),
+            None if data.val_dl is None else activation_loader(model, data.val_dl, tmp, bs),
+            None if data.test_dl is None else activation_loader(model, data.test_dl, tmp, bs),
+            target=data.target,
+        )
+
+    def _model_for(self, dl: Iterable[Any]) -> AbstractContextManager[None]:
+        if isinstance(self.model, BodyAndHead) and isinstance(dl, ActivationLoader):
+            return _without_body(self.model)
+        return nullcontext()
+
+
+@contextmanager
+def _without_body(model: BodyAndHead) -> Iterator[None]:
+    model.skip_body = True
+    try:
+        yield
+    finally:
+        model.skip_body = False

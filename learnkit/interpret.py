@@ -1,0 +1,242 @@
+"""What the predictions say: where the model is right, wrong and unsure.
+
+Made from predictions and targets alone, so it serves every application; `learn.interpret()` adds pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from learnkit.core.errors import DataError
+from learnkit.core.plots import get_ax, plot_confusion_matrix
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Interpretation"]
+
+
+class Interpretation:
+    """Probabilities and targets of a classification, and the questions asked of them.
+
+    Parameters
+    ----------
+    probs : array of shape (n, n_classes)
+        Probabilities: each row adds up to 1 (one class per item) or not (several).
+    targs : array of shape (n,) or (n, n_classes)
+        Class numbers, or zeros and ones per class for several labels per item.
+    classes : sequence
+        Names, in the order of the columns.
+
+    Raises
+    ------
+    DataError
+        If the shapes do not fit together.
+
+    Examples
+    --------
+    >>> from learnkit import Interpretation
+    >>> said = Interpretation([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]], [0, 1, 1], ["cat", "dog"])
+    >>> said.confusion_matrix()
+    array([[1, 0],
+           [1, 1]])
+    >>> said.most_incorrect()
+    array([2])
+    """
+
+    def __init__(self, probs: ArrayLike, targs: ArrayLike, classes: Sequence[Any]) -> None:
+        self.probs: NDArray[Any] = np.asarray(probs, dtype=float)
+        self.targs: NDArray[Any] = np.asarray(targs)
+        self.classes = list(classes)
+        n, c = len(self.targs), len(self.classes)
+        if self.probs.shape != (n, c) or self.targs.shape not in ((n,), (n, c)):
+            raise DataError(
+                f"expected probabilities of shape ({n}, {c}) for {n} targets and {c} classes, targets of shape ({n},) or "
+                f"({n}, {c}); got {self.probs.shape} and {self.targs.shape}."
+            )
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether an item can have several labels."""
+        return self.targs.ndim == 2
+
+    @property
+    def guesses(self) -> NDArray[np.int64]:
+        """The most probable class of each item."""
+        return self.probs.argmax(1)
+
+    @property
+    def losses(self) -> NDArray[Any]:
+        """Cross-entropy of each item (binary, mean over the classes, for several labels per item)."""
+        p = self.probs.clip(1e-12, 1)
+        if not self.is_multi:
+            return -np.log(p[np.arange(len(p)), self.targs])
+        q = (1 - self.probs).clip(1e-12, 1)
+        return -np.where(self.targs >= 0.5, np.log(p), np.log(q)).mean(1)
+
+    def confusion_matrix(self) -> NDArray[np.int64]:
+        """Count the items of class `i` predicted as `j`.
+
+        Returns
+        -------
+        array of int64, shape (n_classes, n_classes)
+        """
+        self._single("a confusion matrix")
+        matrix = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
+        np.add.at(matrix, (self.targs, self.guesses), 1)
+        return matrix
+
+    def plot_confusion_matrix(self, normalize: bool = False, *, ax: Axes | None = None) -> Axes:
+        """Draw the confusion matrix; see `learnkit.plot_confusion_matrix`."""
+        return plot_confusion_matrix(self.confusion_matrix(), self.classes, normalize, ax=ax)
+
+    def most_confused(self, min_count: int = 1) -> list[tuple[Any, Any, int]]:
+        """List pairs of classes that are mixed up, most often first.
+
+        Parameters
+        ----------
+        min_count : int, default 1
+            Leave out rarer ones.
+
+        Returns
+        -------
+        list of (actual, predicted, count)
+        """
+        matrix = self.confusion_matrix()
+        np.fill_diagonal(matrix, 0)
+        rows, cols = np.nonzero(matrix >= min_count)
+        order = np.argsort(-matrix[rows, cols], kind="stable")
+        return [
+            (self.classes[r], self.classes[c], int(matrix[r, c])) for r, c in zip(rows[order], cols[order], strict=True)
+        ]
+
+    def most_correct(self, target: Any = None, n: int = 4) -> NDArray[np.int64]:
+        """Return the items that are right with the highest probability, of one class or of all.
+
+        Parameters
+        ----------
+        target : class name, optional
+            Only items of that class.
+        n : int, default 4
+
+        Returns
+        -------
+        array of int64
+            Indices, at most `n`.
+        """
+        right = self._of_class(target) & (self.guesses == self._single_targs())
+        return self._first(right, -self.probs.max(1), n)
+
+    def most_incorrect(self, target: Any = None, n: int = 4) -> NDArray[np.int64]:
+        """Return the items that are wrong with the highest probability; see `most_correct`."""
+        wrong = self._of_class(target) & (self.guesses != self._single_targs())
+        return self._first(wrong, -self.probs.max(1), n)
+
+    def most_uncertain(self, n: int = 4) -> NDArray[np.int64]:
+        """Return the items whose highest probability is lowest (nearest to 0.5, for several labels per item)."""
+        sure = np.abs(self.probs - 0.5).min(1) if self.is_multi else self.probs.max(1)
+        return np.argsort(sure, kind="stable")[:n]
+
+    def top_losses(self, n: int = 9) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the highest losses and the items they belong to.
+
+        Returns
+        -------
+        losses : array of shape (n,)
+        idxs : array of int64, shape (n,)
+        """
+        order = np.argsort(-self.losses, kind="stable")[:n]
+        return self.losses[order], order
+
+    def plot_roc(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the ROC curve of each class against the rest (of the second class, if there are two)."""
+        from sklearn.metrics import auc, roc_curve
+
+        def curve(truth: Any, scores: Any) -> tuple[Any, Any, float]:
+            fpr, tpr, _ = roc_curve(truth, scores)
+            return fpr, tpr, float(auc(fpr, tpr))
+
+        return self._plot_curves(curve, "false positive rate", "true positive rate", "area", ax)
+
+    def plot_precision_recall(self, *, ax: Axes | None = None) -> Axes:
+        """Draw precision against recall of each class (of the second class, if there are two)."""
+        from sklearn.metrics import average_precision_score, precision_recall_curve
+
+        def curve(truth: Any, scores: Any) -> tuple[Any, Any, float]:
+            precision, recall, _ = precision_recall_curve(truth, scores)
+            return recall, precision, float(average_precision_score(truth, scores))
+
+        return self._plot_curves(curve, "recall", "precision", "average", ax)
+
+    def report(self) -> str:
+        """Return precision, recall and F1 per class, as scikit-learn's `classification_report` prints them."""
+        from sklearn.metrics import classification_report
+
+        guesses = (self.probs >= 0.5).astype(int) if self.is_multi else self.guesses
+        names = [str(name) for name in self.classes]
+        text: str = classification_report(
+            self.targs, guesses, labels=range(len(names)), target_names=names, digits=3, zero_division=0
+        )
+        return text
+
+    def best_threshold(self, beta: float = 2, thresholds: ArrayLike | None = None) -> tuple[float, float]:
+        """Choose the threshold for several labels per item that gives the best F-beta score.
+
+        Parameters
+        ----------
+        beta : float, default 2
+            How much more recall counts than precision.
+        thresholds : array, optional
+            Those to try; 0.05 to 0.95 by default.
+
+        Returns
+        -------
+        threshold, score : float
+        """
+        from learnkit.train.metrics import FBeta
+
+        if not self.is_multi:
+            raise DataError("a threshold is for several labels per item; here each item has one class.")
+        tried = np.arange(0.05, 0.96, 0.01) if thresholds is None else np.asarray(thresholds, dtype=float)
+        scores = [FBeta(beta, threshold=float(t))(self.probs, self.targs.astype(float)) for t in tried]
+        best = int(np.argmax(scores))
+        return float(tried[best]), float(scores[best])
+
+    def _plot_curves(self, curve: Any, xlabel: str, ylabel: str, figure: str, ax: Axes | None) -> Axes:
+        ax = get_ax(ax, (6, 5))
+        columns = [1] if len(self.classes) == 2 and not self.is_multi else range(len(self.classes))
+        for column in columns:
+            truth = self.targs[:, column] >= 0.5 if self.is_multi else self.targs == column
+            if truth.all() or not truth.any():
+                continue  # there is no curve without both kinds
+            x, y, value = curve(truth, self.probs[:, column])
+            ax.plot(x, y, lw=1.2, label=f"{self.classes[column]} ({figure} {value:.3f})")
+        ax.set_xlabel(xlabel)
+        ax.set_ylabel(ylabel)
+        if len(self.classes) <= 20:
+            ax.legend(fontsize=8)
+        return ax
+
+    def _single(self, what: str) -> None:
+        if self.is_multi:
+            raise DataError(f"{what} needs one class per item; these items can have several labels.")
+
+    def _single_targs(self) -> NDArray[Any]:
+        self._single("right or wrong")
+        return self.targs
+
+    def _of_class(self, target: Any) -> NDArray[np.bool_]:
+        if target is None:
+            return np.ones(len(self.targs), dtype=bool)
+        if target not in self.classes:
+            raise DataError(f"there is no class {target!r}; classes are {', '.join(map(str, self.classes[:10]))}.")
+        matches: NDArray[np.bool_] = self._single_targs() == self.classes.index(target)
+        return matches
+
+    def _first(self, mask: NDArray[np.bool_], key: NDArray[Any], n: int) -> NDArray[np.int64]:
+        idxs = np.flatnonzero(mask)
+        return idxs[np.argsort(key[idxs], kind="stable")][:n]

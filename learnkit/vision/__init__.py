@@ -3,6 +3,7 @@
 from learnkit.core.hooks import SaveFeatures
 from learnkit.core.plots import plot_confusion_matrix, plots
 from learnkit.data.split import get_cv_idxs
+from learnkit.vision.cam import ClassActivationMap
 from learnkit.vision.data import ImageClassifierData, ImageDataset, open_image
 from learnkit.vision.interpret import ImageInterpretation
 from learnkit.vision.learner import ConvLearner
@@ -27,6 +28,7 @@ from learnkit.vision.transforms import (
 
 __all__ = [
     "Augment",
+    "ClassActivationMap",
     "ConvLearner",
     "Cutout",
     "Draw",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
+from learnkit.core.device import T
 from learnkit.core.errors import DataError
 from learnkit.core.hooks import output_shape
 from learnkit.data.bunch import DataBunch
@@ -21,10 +22,12 @@ from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.recorder import say
-from learnkit.vision.data import ImageClassifierData
+from learnkit.vision.cam import ClassActivationMap, class_activation_map
+from learnkit.vision.data import ImageClassifierData, ImageDataset
 from learnkit.vision.interpret import ImageInterpretation
 from learnkit.vision.models import Arch, body_and_head_groups, conv_body, conv_head
 from learnkit.vision.precompute import ActivationLoader, BodyAndHead, activation_loader
+from learnkit.vision.transforms import ImageTransforms
 
 __all__ = ["ConvLearner"]
 
@@ -257,6 +260,45 @@ class ConvLearner(Learner):
         result = self._predict(self._loader(False))
         dataset = getattr(self.data.val_dl, "dataset", None)
         return ImageInterpretation(self._to_proba(result.preds), result.targs, self.data.classes, dataset)
+
+    def cam(
+        self, x: Any, target: int | str | Sequence[int] | None = None, layer: nn.Module | None = None
+    ) -> ClassActivationMap:
+        """Show where the model saw a class: CAM where the last maps are one per class, Grad-CAM otherwise.
+
+        Parameters
+        ----------
+        x : int, sequence of int, or array of shape (3, H, W) or (n, 3, H, W)
+            Items of the validation set, or transformed pictures.
+        target : class number or name, or one number per picture, optional
+            The class to explain; by default the most probable one of each picture.
+        layer : nn.Module, optional
+            The layer whose feature maps are weighed; by default the last one with maps of more than one place.
+
+        Returns
+        -------
+        ClassActivationMap
+            Its `maps` are arrays; `plot()` draws them over the pictures.
+
+        References
+        ----------
+        Zhou et al. 2016, "Learning Deep Features for Discriminative Localization"; Selvaraju et al. 2017, "Grad-CAM".
+        """
+        ds = self.data.val_ds
+        if isinstance(x, int | np.integer) or (isinstance(x, Sequence | np.ndarray) and np.asarray(x).ndim == 1):
+            xs = torch.stack([ds[int(i)][0] for i in np.atleast_1d(np.asarray(x))])
+        else:
+            xs = T(x)
+            xs = xs[None] if xs.ndim == 3 else xs
+        classes = self.data.classes or []
+        if isinstance(target, str):
+            if target not in classes:
+                raise DataError(f"there is no class {target!r}; classes are {', '.join(map(str, classes[:10]))}.")
+            target = classes.index(target)
+        maps, targets, method = class_activation_map(self.model, xs, target, layer)
+        denorm = ds.denorm if isinstance(ds, ImageDataset) else ImageTransforms(None).denorm
+        titles = [str(classes[t]) if classes else str(t) for t in targets]
+        return ClassActivationMap(maps, denorm(xs), targets, titles, method)
 
     def _training_data(self) -> DataBunch:
         if not self._precompute:

@@ -25,6 +25,7 @@ from learnkit.data.targets import Category, MultiCategory, Real, Target
 from learnkit.interpret import Interpretation
 from learnkit.train.callbacks import (
     CSVLog,
+    CutMix,
     EarlyStopping,
     GradientClip,
     LossRegulariser,
@@ -98,6 +99,7 @@ __all__ = [
     "CheckpointError",
     "Collected",
     "CosAnneal",
+    "CutMix",
     "DataBunch",
     "DataError",
     "EarlyStopping",

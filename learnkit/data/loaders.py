@@ -10,13 +10,17 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
 
 from learnkit.core.device import to_device
 from learnkit.core.errors import DataError, check_positive
 from learnkit.data.dataset import ItemDataset
+
+CHUNK_BYTES = 1 << 20  # what `TensorLoader` gathers at once: small enough for a cache, large enough to be worth it
 
 __all__ = ["DeviceLoader", "ItemLoader", "TensorLoader", "generators", "n_batches", "split_batch"]
 
@@ -88,6 +92,9 @@ class TensorLoader:
         Leave out a last batch that is not full.
     generator : torch.Generator, optional
         Torch's global one by default.
+    widen : bool, default False
+        Give inputs of narrow integers (`int8` to `int32`) as `int64`: codes can be kept in a byte and still index
+        an embedding.
 
     Raises
     ------
@@ -112,6 +119,7 @@ class TensorLoader:
         *,
         drop_last: bool = False,
         generator: torch.Generator | None = None,
+        widen: bool = False,
     ) -> None:
         self.tensors = (xs, y) if isinstance(xs, Tensor) else (*xs, y)
         lengths = [len(tensor) for tensor in self.tensors]
@@ -122,7 +130,7 @@ class TensorLoader:
         if not lengths[0]:
             raise DataError("the tensors are empty: there is nothing to make batches of.")
         self.bs = int(check_positive("bs", bs, integer=True))
-        self.shuffle, self.drop_last, self.generator = shuffle, drop_last, generator
+        self.shuffle, self.drop_last, self.generator, self.widen = shuffle, drop_last, generator, widen
 
     def __len__(self) -> int:
         n = len(self.tensors[0])
@@ -131,10 +139,23 @@ class TensorLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         n = len(self.tensors[0])
         order = torch.randperm(n, generator=self.generator).to(self.tensors[0].device) if self.shuffle else None
-        for i in range(len(self)):
-            rows = slice(i * self.bs, (i + 1) * self.bs)
-            index = rows if order is None else order[rows]
-            yield tuple(tensor[index] for tensor in self.tensors)
+        stop = len(self) * self.bs if self.drop_last else n
+        # Many batches are gathered at once and given as views: one gather for all of them costs little more than
+        # one for a single small batch.
+        step = self.bs * max(1, CHUNK_BYTES // max(1, self.bs * sum(map(_row_bytes, self.tensors))))
+        for start in range(0, stop, step):
+            rows = slice(start, min(start + step, stop))
+            chunk = [x[rows] if order is None else x.index_select(0, order[rows]) for x in self.tensors]
+            if self.widen:
+                chunk[:-1] = [x.long() if x.dtype in _NARROW else x for x in chunk[:-1]]
+            yield from zip(*(x.split(self.bs) for x in chunk), strict=True)
+
+
+_NARROW = (torch.int8, torch.int16, torch.int32, torch.uint8)
+
+
+def _row_bytes(tensor: Tensor) -> int:
+    return tensor[:1].numel() * tensor.element_size()
 
 
 class ItemLoader(DataLoader[Any]):
@@ -153,6 +174,8 @@ class ItemLoader(DataLoader[Any]):
         with the training, and up to 8 (never more than there are cores) beside a GPU.
     drop_last : bool, default False
         Leave out a last batch that is not full.
+    weights : array of shape (n,), optional
+        Draw as many items as there are, each with a chance in proportion to its weight, instead of each once.
     """
 
     def __init__(
@@ -163,6 +186,7 @@ class ItemLoader(DataLoader[Any]):
         *,
         num_workers: int | None = None,
         drop_last: bool = False,
+        weights: ArrayLike | None = None,
     ) -> None:
         check_positive("bs", bs, integer=True)
         cuda = torch.cuda.is_available()
@@ -171,11 +195,25 @@ class ItemLoader(DataLoader[Any]):
         super().__init__(
             dataset,
             batch_size=bs,
-            shuffle=shuffle,
+            shuffle=shuffle and weights is None,
+            sampler=None if weights is None else WeightedRandomSampler(np.asarray(weights).tolist(), len(dataset)),
             num_workers=num_workers,
             drop_last=drop_last,
             collate_fn=_already_a_batch,
             pin_memory=cuda,
+        )
+
+    def with_dataset(self, dataset: ItemDataset) -> ItemLoader:
+        """Return a loader like this one over another dataset with as many items in the same order."""
+        weights = self.sampler.weights if isinstance(self.sampler, WeightedRandomSampler) else None
+        shuffle = isinstance(self.sampler, RandomSampler)
+        return ItemLoader(
+            dataset,
+            self.batch_size or 1,
+            shuffle,
+            num_workers=self.num_workers,
+            drop_last=self.drop_last,
+            weights=weights,
         )
 
     def __iter__(self) -> Any:

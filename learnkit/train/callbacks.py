@@ -6,6 +6,7 @@ import csv
 import math
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CSVLog",
+    "CutMix",
     "EarlyStopping",
     "GradientClip",
     "LossRegulariser",
@@ -352,7 +354,51 @@ class ReduceOnPlateau(Watch):
                 group["lr"] = max(group["lr"] * self.factor, min(self.min_lr, group["lr"]))
 
 
-class MixUp(Callback):
+class Blend(Callback, ABC):
+    """Base of the callbacks that train on two items at once, and on a blend of their losses.
+
+    Parameters
+    ----------
+    alpha : float
+        Of the Beta(alpha, alpha) distribution the share of the first item is drawn from, per batch.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = check_positive("alpha", alpha)
+        self._beta = torch.distributions.Beta(alpha, alpha)
+        self._share = 1.0
+        self._other_y: Any = None
+
+    def before_fit(self, run: Run) -> None:
+        """Put a loss in place that blends, when training, the losses towards both targets."""
+        crit = run.crit
+
+        def blended(pred: Any, y: Any) -> Tensor:
+            if not run.training or self._other_y is None:
+                return crit(pred, y)
+            return self._share * crit(pred, y) + (1 - self._share) * crit(pred, self._other_y.view_as(y))
+
+        run.crit = blended
+
+    def before_batch(self, run: Run) -> None:
+        """Pair each item with another one of the batch."""
+        if not run.training:
+            return
+        self._share = float(self._beta.sample())
+        order = torch.randperm(len(run.y), device=run.y.device)
+        self._other_y = run.y[order]
+        run.xs = tuple(self.blend(x, x[order]) if x.is_floating_point() else x for x in run.xs)
+
+    @abstractmethod
+    def blend(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return the blended inputs."""
+
+    def cleanup_fit(self, run: Run) -> None:
+        """Forget the last batch."""
+        self._other_y = None
+
+
+class MixUp(Blend):
     """Train on blends of two items and of their losses (Zhang et al. 2018, "mixup").
 
     Parameters
@@ -368,28 +414,44 @@ class MixUp(Callback):
     """
 
     def __init__(self, alpha: float = 0.4) -> None:
-        self.alpha = check_positive("alpha", alpha)
-        self._beta = torch.distributions.Beta(alpha, alpha)
+        super().__init__(alpha)
 
-    def before_fit(self, run: Run) -> None:
-        """Put a loss in place that blends, when training, the losses towards both targets."""
-        crit = run.crit
+    def blend(self, x: Tensor, other: Tensor) -> Tensor:
+        """Average the pixels, or whatever the numbers are."""
+        return torch.lerp(other, x, self._share)
 
-        def blended(pred: Any, y: Any) -> Tensor:
-            if not run.training:
-                return crit(pred, y)
-            return self._share * crit(pred, y) + (1 - self._share) * crit(pred, self._other_y.view_as(y))
 
-        run.crit = blended
+class CutMix(Blend):
+    """Train on pictures with a rectangle cut from another one, and on a blend of their losses (Yun et al. 2019).
 
-    def before_batch(self, run: Run) -> None:
-        """Blend each item with another one of the batch."""
-        if not run.training:
-            return
-        self._share = float(self._beta.sample())
-        order = torch.randperm(len(run.y), device=run.y.device)
-        self._other_y = run.y[order]
-        run.xs = tuple(torch.lerp(x[order], x, self._share) if x.is_floating_point() else x for x in run.xs)
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Of the Beta(alpha, alpha) distribution the size of the rectangle is drawn from, per batch.
+
+    Examples
+    --------
+    >>> from learnkit import CutMix
+    >>> CutMix().alpha
+    1.0
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__(alpha)
+
+    def blend(self, x: Tensor, other: Tensor) -> Tensor:
+        """Put a rectangle of `other` into `x`; the losses count by the area that was really cut."""
+        if x.ndim != 4:
+            raise ValueError(f"CutMix needs pictures of shape (B, C, H, W); got {tuple(x.shape)}.")
+        h, w = x.shape[2:]
+        side = math.sqrt(1 - self._share)
+        centre_y, centre_x = (int(n * u) for n, u in zip((h, w), torch.rand(2).tolist(), strict=True))
+        top, bottom = max(centre_y - int(h * side / 2), 0), min(centre_y + int(h * side / 2), h)
+        left, right = max(centre_x - int(w * side / 2), 0), min(centre_x + int(w * side / 2), w)
+        x = x.clone()
+        x[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
+        self._share = 1 - (bottom - top) * (right - left) / (h * w)
+        return x
 
 
 class WeightAverage(Callback):

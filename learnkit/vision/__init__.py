@@ -4,7 +4,8 @@ from learnkit.core.hooks import SaveFeatures
 from learnkit.core.plots import plot_confusion_matrix, plots
 from learnkit.data.split import get_cv_idxs
 from learnkit.vision.cam import ClassActivationMap
-from learnkit.vision.data import ImageClassifierData, ImageDataset, open_image
+from learnkit.vision.data import ImageClassifierData, ImageDataset
+from learnkit.vision.images import open_image, verify_images
 from learnkit.vision.interpret import ImageInterpretation
 from learnkit.vision.learner import ConvLearner
 from learnkit.vision.models import Stats, imagenet_stats
@@ -54,4 +55,5 @@ __all__ = [
     "transforms_basic",
     "transforms_side_on",
     "transforms_top_down",
+    "verify_images",
 ]

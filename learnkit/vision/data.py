@@ -1,75 +1,32 @@
-"""Pictures from folders and arrays to an `ImageClassifierData`."""
+"""Pictures from folders, tables and arrays to an `ImageClassifierData`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageOps
 
-from learnkit.core.device import T
-from learnkit.core.errors import DataError
+from learnkit.core.device import T, to_np
+from learnkit.core.errors import DataError, check_choice
+from learnkit.core.plots import plots
+from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.dataset import ItemDataset
 from learnkit.data.files import PathLike, find_files, subfolders
-from learnkit.data.loaders import ItemLoader, TensorLoader
-from learnkit.data.targets import Category, Target
+from learnkit.data.loaders import ItemLoader, TensorLoader, generators
+from learnkit.data.split import check_val_idxs, get_cv_idxs
+from learnkit.data.targets import Category, MultiCategory, Real, Target
+from learnkit.vision.images import IMAGE_EXTENSIONS, open_image, read_rgb, readable, resized_copies
 from learnkit.vision.transforms import ImageTransforms
 
-__all__ = ["IMAGE_EXTENSIONS", "ImageClassifierData", "ImageDataset", "open_image"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
-
-
-def open_image(fn: PathLike) -> NDArray[np.float32]:
-    """Read a picture as RGB, turned the way its EXIF data says.
-
-    Parameters
-    ----------
-    fn : path-like
-        Any format Pillow reads. Transparent parts become white; of an animation the first frame is taken.
-
-    Returns
-    -------
-    array of float32, shape (H, W, 3), in 0..1
-
-    Raises
-    ------
-    DataError
-        If the file is missing, cut off or no picture; it is named.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from PIL import Image
-    >>> from learnkit.vision import open_image
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Image.new("L", (4, 3), 255).save(f"{folder}/white.png")
-    ...     open_image(f"{folder}/white.png").shape
-    (3, 4, 3)
-    """
-    return np.asarray(read_rgb(fn), dtype=np.float32) / np.float32(255)
-
-
-def read_rgb(fn: PathLike) -> Image.Image:
-    """Read a picture as an 8-bit RGB PIL image."""
-    try:
-        with Image.open(fn) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: bring the range to 0..255
-                values = np.asarray(image, dtype=np.float32)
-                scale = 255 / 65535 if values.max(initial=0) > 255 else 1
-                image = Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
-            if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as exc:
-        raise DataError(f"the picture {fn} cannot be read: {exc}. Replace or remove the file.") from exc
+__all__ = ["ImageClassifierData", "ImageDataset"]
 
 
 class ImageDataset(ItemDataset):
@@ -125,7 +82,7 @@ class ImageDataset(ItemDataset):
 class ImageClassifierData(DataBunch):
     """Pictures and their classes, ready to train on.
 
-    Make one with `from_paths` or `from_arrays`.
+    Make one with `from_paths`, `from_csv`, `from_names_and_array` or `from_arrays`.
 
     Attributes
     ----------
@@ -189,6 +146,9 @@ class ImageClassifierData(DataBunch):
         val_name: str = "valid",
         test_name: str | None = None,
         num_workers: int | None = None,
+        *,
+        on_error: str = "raise",
+        balanced: bool = False,
     ) -> ImageClassifierData:
         """Read `path/train/<class>/*` and `path/valid/<class>/*`.
 
@@ -206,6 +166,11 @@ class ImageClassifierData(DataBunch):
             Folder of pictures to predict, without classes.
         num_workers : int, optional
             Loading processes; see `ItemLoader`.
+        on_error : {"raise", "skip"}, default "raise"
+            A picture that cannot be read stops the training with its name, or, after reading every file once at the
+            start, is left out and reported.
+        balanced : bool, default False
+            Draw training pictures so that every class comes up equally often.
 
         Returns
         -------
@@ -234,17 +199,286 @@ class ImageClassifierData(DataBunch):
         >>> folder.cleanup()
         """
         root = Path(path)
+        check_choice("on_error", on_error, ("raise", "skip"))
         trn_files, trn_labels = _labelled_files(root / trn_name)
         val_files, val_labels = _labelled_files(root / val_name)
+        if on_error == "skip":
+            trn_files, trn_labels = readable(trn_files, trn_labels)
+            val_files, val_labels = readable(val_files, val_labels)
         target = _categories(trn_labels, root / trn_name)
         try:
             val_y = target.encode(val_labels)
         except DataError as exc:
             raise DataError(f"in {root / val_name}: {exc}") from exc
         test_files = None if test_name is None else _files(root / test_name)
-        return cls._from_items(
-            root, (trn_files, target.encode(trn_labels)), (val_files, val_y), test_files, target, bs, tfms, num_workers
+        trn = (trn_files, target.encode(trn_labels))
+        return cls._from_items(root, trn, (val_files, val_y), test_files, target, bs, tfms, num_workers, balanced)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: PathLike,
+        folder: str,
+        csv_fname: PathLike,
+        bs: int = 64,
+        tfms: tuple[Any, Any] = (None, None),
+        val_idxs: ArrayLike | None = None,
+        suffix: str = "",
+        test_name: str | None = None,
+        cat_separator: str = " ",
+        continuous: bool = False,
+        skip_header: bool = True,
+        num_workers: int | None = None,
+        *,
+        on_error: str = "raise",
+        balanced: bool = False,
+    ) -> ImageClassifierData:
+        """Read file names and labels from a CSV file: names in the first column, labels in the second.
+
+        Parameters
+        ----------
+        path : path-like
+            Where `folder`, `models/` and `tmp/` are.
+        folder : str
+            Folder of the pictures, inside `path`.
+        csv_fname : path-like
+            The table; relative to `path` if there is no such file otherwise.
+        bs : int, default 64
+            Batch size.
+        tfms : pair
+            Transforms for training and validation.
+        val_idxs : array of int, optional
+            Rows that validate; a random fifth by default, see `get_cv_idxs`.
+        suffix : str, default ""
+            Added to every name, e.g. ".jpg".
+        test_name : str, optional
+            Folder of pictures to predict.
+        cat_separator : str, default " "
+            If any label contains it, every picture has several labels: a multi-label classification.
+        continuous : bool, default False
+            The other columns are numbers to be predicted: a regression.
+        skip_header : bool, default True
+            Whether the first line holds names of columns.
+        num_workers : int, optional
+            Loading processes; see `ItemLoader`.
+        on_error : {"raise", "skip"}, default "raise"
+            As for `from_paths`.
+        balanced : bool, default False
+            As for `from_paths`; for one label per picture.
+
+        Returns
+        -------
+        ImageClassifierData
+
+        Raises
+        ------
+        DataError
+            If files are missing, a name stands in two rows, or a label is missing; rows and files are named.
+        """
+        import pandas as pd
+
+        root = Path(path)
+        table_file = Path(csv_fname) if Path(csv_fname).exists() else root / csv_fname
+        if not table_file.is_file():
+            raise DataError(f"there is no table {table_file}.")
+        frame = pd.read_csv(table_file, header=0 if skip_header else None, dtype={0: str} if not skip_header else None)
+        if frame.shape[1] < 2:
+            raise DataError(
+                f"{table_file} must have names in its first column and labels in its second; it has {list(frame.columns)}."
+            )
+        names, labels = frame.iloc[:, 0].astype(str), frame.iloc[:, 1:]
+        missing = labels.isna().any(axis=1).to_numpy() if continuous else labels.iloc[:, 0].isna().to_numpy()
+        if missing.any():
+            raise DataError(
+                f"{missing.sum()} row(s) of {table_file} have no label, the first is row {missing.argmax()} ({names.iloc[missing.argmax()]})."
+            )
+        twice = names[names.duplicated()].unique()
+        if len(twice):
+            raise DataError(f"{len(twice)} name(s) stand in several rows of {table_file}: {', '.join(twice[:5])}.")
+        files = [root / folder / f"{name}{suffix}" for name in names]
+        if continuous:
+            y: Any = labels.to_numpy()[:, 0] if labels.shape[1] == 1 else labels.to_numpy()
+            return cls._from_files(
+                root, files, y, Real(labels.shape[1]), val_idxs, bs, tfms, test_name, num_workers, on_error
+            )
+        texts = labels.iloc[:, 0].astype(str)
+        if texts.str.contains(cat_separator, regex=False).any():
+            several = [text.split(cat_separator) for text in texts]
+            target: Target = MultiCategory.from_labels(several)
+            return cls._from_files(root, files, several, target, val_idxs, bs, tfms, test_name, num_workers, on_error)
+        target = _categories(list(texts), table_file)
+        return cls._from_files(
+            root, files, list(texts), target, val_idxs, bs, tfms, test_name, num_workers, on_error, balanced
         )
+
+    @classmethod
+    def from_names_and_array(
+        cls,
+        path: PathLike,
+        fnames: Sequence[PathLike],
+        y: ArrayLike,
+        classes: Sequence[Any] | None,
+        val_idxs: ArrayLike | None = None,
+        test_name: str | None = None,
+        num_workers: int | None = None,
+        suffix: str = "",
+        tfms: tuple[Any, Any] = (None, None),
+        bs: int = 64,
+        continuous: bool = False,
+    ) -> ImageClassifierData:
+        """Take file names and an array of targets.
+
+        Parameters
+        ----------
+        path : path-like
+            Folder the names are relative to.
+        fnames : sequence of path-like
+        y : array of shape (n,) or (n, n_classes)
+            Class numbers, zeros and ones for several labels per picture, or numbers with `continuous`.
+        classes : sequence or None
+            Names of the classes; `None` for a regression.
+        val_idxs : array of int, optional
+            Which validate; a random fifth by default.
+        test_name : str, optional
+            Folder of pictures to predict.
+        num_workers : int, optional
+            Loading processes; see `ItemLoader`.
+        suffix : str, default ""
+            Added to every name.
+        tfms : pair
+            Transforms for training and validation.
+        bs : int, default 64
+            Batch size.
+        continuous : bool, default False
+            `y` are numbers to be predicted.
+
+        Returns
+        -------
+        ImageClassifierData
+        """
+        root, values = Path(path), np.asarray(y)
+        files = [root / f"{name}{suffix}" for name in fnames]
+        if len(files) != len(values):
+            raise DataError(f"every picture needs a target: got {len(files)} names and {len(values)} targets.")
+        if continuous:
+            target: Target = Real(1 if values.ndim == 1 else values.shape[1])
+            return cls._from_files(root, files, values, target, val_idxs, bs, tfms, test_name, num_workers, "raise")
+        if classes is None:
+            raise DataError("`classes` must name the classes; for a regression pass `continuous=True`.")
+        names = list(classes)
+        if values.ndim == 2:
+            labels: Any = [[names[i] for i in np.flatnonzero(row)] for row in values]
+            target = MultiCategory(names)
+        else:
+            if values.dtype.kind not in "iu" or (len(values) and not (values.min() >= 0 and values.max() < len(names))):
+                raise DataError(
+                    f"`y` must be class numbers in 0..{len(names) - 1}, as there are {len(names)} `classes`."
+                )
+            labels, target = [names[i] for i in values], Category(names)
+        return cls._from_files(root, files, labels, target, val_idxs, bs, tfms, test_name, num_workers, "raise")
+
+    def resize(self, sz: int, new_path: str = "tmp") -> ImageClassifierData:
+        """Write smaller copies of the pictures once, and return the same data reading those.
+
+        Reading large photographs is most of the work of an epoch; copies a little larger than what the model gets save
+        it. They are kept under `path/new_path/sz`, made by all cores, and made anew where an original was replaced.
+
+        Parameters
+        ----------
+        sz : int
+            Shorter side of the copies in pixels; smaller pictures keep their size.
+        new_path : str, default "tmp"
+            Folder inside `path`.
+
+        Returns
+        -------
+        ImageClassifierData
+
+        Raises
+        ------
+        DataError
+            If a picture cannot be read, or `sz` is smaller than what the transforms cut out.
+        """
+        if self.sz is not None and sz < self.sz:
+            raise DataError(f"`sz` must be at least what the transforms cut out, {self.sz} px; got {sz}.")
+
+        def smaller(dl: Any) -> Any:
+            if dl is None:
+                return None
+            files = resized_copies(dl.dataset.fnames, self.path, self.path / new_path, sz)
+            return dl.with_dataset(ImageDataset(files, dl.dataset.y, dl.dataset.tfm))
+
+        loaders = [smaller(dl) for dl in (self.trn_dl, self.val_dl, self.test_dl)]
+        return type(self)(self.path, *loaders, target=self.target)  # type: ignore[arg-type]
+
+    def show_batch(self, rows: int = 2, columns: int = 5, is_val: bool = False) -> Figure:
+        """Draw some pictures as the model sees them, with their labels.
+
+        Parameters
+        ----------
+        rows, columns : int
+        is_val : bool, default False
+            Validation instead of training pictures.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        dl: Any = self.val_dl if is_val else self.trn_dl
+        with preserve_rng(*generators(dl)):
+            x, y = next(iter(dl))
+        n = min(rows * columns, len(x))
+        pictures, labels = dl.dataset.denorm(x[:n]), to_np(y[:n])
+        return plots(pictures, rows, [self._label(label) for label in labels], (2.2 * columns, 2.5 * rows))
+
+    def _label(self, y: Any) -> str:
+        if isinstance(self.target, Category):
+            return str(self.target.classes[int(y)])
+        if isinstance(self.target, MultiCategory):
+            return " ".join(str(name) for name, flag in zip(self.target.classes, y, strict=True) if flag)
+        return " ".join(f"{value:.3g}" for value in np.atleast_1d(y))
+
+    @classmethod
+    def _from_files(
+        cls,
+        root: Path,
+        files: list[Path],
+        labels: Any,
+        target: Target,
+        val_idxs: ArrayLike | None,
+        bs: int,
+        tfms: tuple[Any, Any],
+        test_name: str | None,
+        num_workers: int | None,
+        on_error: str,
+        balanced: bool = False,
+    ) -> ImageClassifierData:
+        """Check the files, split them and encode their labels."""
+        check_choice("on_error", on_error, ("raise", "skip"))
+        absent = [file for file in files if not file.is_file()]
+        if absent:
+            raise DataError(
+                f"{len(absent)} of {len(files)} pictures do not exist, the first is {absent[0]}. Check folder and `suffix`."
+            )
+        idxs = get_cv_idxs(len(files)) if val_idxs is None else check_val_idxs(val_idxs, len(files))
+        is_val = np.zeros(len(files), dtype=bool)
+        is_val[idxs] = True
+        parts = []
+        for mask in (~is_val, is_val):
+            chosen = np.flatnonzero(mask)
+            part = [files[i] for i in chosen], [labels[i] for i in chosen]
+            parts.append(readable(*part) if on_error == "skip" else part)
+        (trn_files, trn_labels), (val_files, val_labels) = parts
+        if isinstance(target, Category):
+            unseen = sorted({str(label) for label in val_labels} - {str(label) for label in trn_labels})
+            if unseen:
+                raise DataError(
+                    f"class(es) {', '.join(unseen[:5])} have only validation pictures. Choose `val_idxs` with "
+                    "`split_by_stratum(labels)`, or leave out classes with a single picture."
+                )
+        trn, val = (trn_files, target.encode(trn_labels)), (val_files, target.encode(val_labels))
+        test_files = None if test_name is None else _files(root / test_name)
+        return cls._from_items(root, trn, val, test_files, target, bs, tfms, num_workers, balanced)
 
     @classmethod
     def from_arrays(
@@ -336,6 +570,7 @@ class ImageClassifierData(DataBunch):
         bs: int,
         tfms: tuple[Any, Any],
         num_workers: int | None,
+        balanced: bool = False,
     ) -> ImageClassifierData:
         try:
             trn_tfm, val_tfm = tfms
@@ -344,12 +579,16 @@ class ImageClassifierData(DataBunch):
                 f"`tfms` must be a pair (training, validation), as `tfms_from_model` gives; got {tfms!r}."
             ) from exc
 
-        def loader(items: Any, y: Any, tfm: Any, shuffle: bool = False) -> ItemLoader:
-            return ItemLoader(ImageDataset(items, y, tfm), bs, shuffle, num_workers=num_workers)
+        if balanced and not isinstance(target, Category):
+            raise DataError("`balanced` needs one class per picture.")
+
+        def loader(items: Any, y: Any, tfm: Any, *, train: bool = False) -> ItemLoader:
+            weights = 1 / np.bincount(y)[y] if train and balanced else None
+            return ItemLoader(ImageDataset(items, y, tfm), bs, train, num_workers=num_workers, weights=weights)
 
         return cls(
             path,
-            loader(*trn, trn_tfm, shuffle=True),
+            loader(*trn, trn_tfm, train=True),
             loader(*val, val_tfm),
             None if test is None else loader(test, None, val_tfm),
             target=target,

@@ -334,8 +334,8 @@ class ImageTransforms:
         if draw.flip:
             picture = picture.flip(2)
         if draw.brightness or draw.contrast != 1:
-            table = (torch.arange(256) - 127.5) * draw.contrast + 127.5 + 255 * draw.brightness
-            picture = table.round().clamp(0, 255).to(torch.uint8)[picture.long()]
+            levels = (np.arange(256) - 127.5) * draw.contrast + 127.5 + 255 * draw.brightness
+            picture = torch.from_numpy(levels.round().clip(0, 255).astype(np.uint8)[picture.numpy()])
         for y, x_, size in draw.holes:
             picture = picture.clone()
             top, left = round(y * picture.shape[1] - size / 2), round(x_ * picture.shape[2] - size / 2)

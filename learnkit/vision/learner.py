@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -299,6 +300,27 @@ class ConvLearner(Learner):
         denorm = ds.denorm if isinstance(ds, ImageDataset) else ImageTransforms(None).denorm
         titles = [str(classes[t]) if classes else str(t) for t in targets]
         return ClassActivationMap(maps, denorm(xs), targets, titles, method)
+
+    def report(self, path: PathLike = "report.html", *, n_worst: int = 8) -> Path:
+        """Write a self-contained HTML page about the trained model, to be opened in a browser or sent to somebody.
+
+        The latest fit, the learning-rate finder, confusion matrix, figures per class, the highest losses with
+        activation maps over them, and the settings.
+
+        Parameters
+        ----------
+        path : path-like, default "report.html"
+        n_worst : int, default 8
+            How many of the highest losses to show.
+
+        Returns
+        -------
+        Path
+            The file written.
+        """
+        from learnkit.vision.report import write_report
+
+        return write_report(self, path, n_worst=n_worst)
 
     def _training_data(self) -> DataBunch:
         if not self._precompute:

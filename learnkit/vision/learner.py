@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from learnkit.core.device import T
 from learnkit.core.errors import DataError
 from learnkit.core.hooks import output_shape
+from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.train.events import Callback
@@ -247,7 +248,12 @@ class ConvLearner(Learner):
         self._precompute = False
         plain = self._predict(self._loader(is_test))
         augmented = self.data.augmented(is_test)
-        return np.stack([plain.preds, *(self._predict(augmented).preds for _ in range(n_aug))]), plain.targs
+        versions = [plain.preds]
+        with preserve_rng():
+            for _ in range(n_aug):
+                torch.randint(2, ())  # predicting puts the generators back, so move on for the next augmentation
+                versions.append(self._predict(augmented).preds)
+        return np.stack(versions), plain.targs
 
     def interpret(self) -> ImageInterpretation:
         """Predict the validation set and return it for questions: confusion matrix, best and worst, curves.

@@ -91,14 +91,21 @@ def activation_loader(
             "`precompute` needs pictures from files or arrays (`ImageClassifierData`); this loader has none."
         )
     file = folder / "activations" / f"{_key(model, ds)}.npy"
-    if not file.exists():
+    values = _read(file, len(ds))
+    if values is None:
         _compute(model, dl, len(ds), file)
-    values = torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
-    if len(values) != len(ds):  # cannot happen to a file this module wrote; a damaged one is made again
-        file.unlink()
-        return activation_loader(model, dl, folder, bs, shuffle=shuffle)
+        values = np.load(file, mmap_mode="c", allow_pickle=False)
     y = torch.zeros(len(ds), dtype=torch.long) if ds.y is None else torch.from_numpy(np.asarray(ds.y))
-    return ActivationLoader(values, y, bs, shuffle)
+    return ActivationLoader(torch.from_numpy(values), y, bs, shuffle)
+
+
+def _read(file: Path, n: int) -> Any:
+    """Return the activations as a memory map, `None` if they are not there or the file is damaged."""
+    try:
+        values = np.load(file, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return values if values.dtype == np.float32 and len(values) == n else None
 
 
 @torch.no_grad()

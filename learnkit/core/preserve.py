@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from learnkit.core.layers import BATCH_NORMS
+
 __all__ = ["evaluating", "preserve_model", "preserve_rng"]
 
 
@@ -43,11 +45,17 @@ def preserve_rng(*generators: torch.Generator | None) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Run a block with `model` in evaluation mode, then give every submodule its own mode back."""
+    """Run a block with `model` in evaluation mode, then give every submodule its own mode and state back.
+
+    State is what changes while predicting: buffers and hidden states kept as plain attributes. Batch norms are left
+    alone, as they change nothing in this mode.
+    """
+    modules = [module for module in model.modules() if not isinstance(module, BATCH_NORMS)]
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        yield
+        with _preserve_states(modules):
+            yield
     finally:
         for module, training in modes:
             module.training = training
@@ -60,24 +68,33 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
     Parameters, gradients, buffers, modes, and any tensors that modules keep as plain attributes (the hidden
     state of a recurrent network), whether they were changed in place or replaced.
     """
-    grads = [(p, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
-    states = [(module, _states(module)) for module in model.modules()]
-    held = [*model.parameters(), *(x for _, state in states for value in state.values() for x in _tensors(value))]
-    values = [(tensor, tensor.detach().clone()) for tensor in held]
+    params = [(p, p.detach().clone(), None if p.grad is None else p.grad.clone()) for p in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]
+    try:
+        with _preserve_states(list(model.modules())):
+            yield
+    finally:
+        for p, value, grad in params:
+            p.data.copy_(value)
+            p.grad = grad
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _preserve_states(modules: list[nn.Module]) -> Iterator[None]:
+    """Put buffers and tensor attributes back, whether they were changed in place or replaced."""
+    states = [(module, _states(module)) for module in modules]
+    values = [(x, x.detach().clone()) for _, state in states for value in state.values() for x in _tensors(value)]
     try:
         yield
     finally:
         with torch.no_grad():
             for tensor, value in values:
                 tensor.copy_(value)
-        for p, grad in grads:
-            p.grad = grad
         for module, state in states:
             for name, attribute in state.items():
                 setattr(module, name, attribute)
-        for module, training in modes:
-            module.training = training
 
 
 def _states(module: nn.Module) -> dict[str, Any]:

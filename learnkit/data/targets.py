@@ -111,7 +111,7 @@ class Category(Target):
 
     def loss(self, pred: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of the scores, mean over the items."""
-        return F.cross_entropy(pred, y)
+        return F.cross_entropy(pred, y if y.is_floating_point() else y.long())
 
     def activation(self, pred: Tensor) -> Tensor:
         """Log-probabilities."""

@@ -366,36 +366,45 @@ class Blend(Callback, ABC):
     def __init__(self, alpha: float) -> None:
         self.alpha = check_positive("alpha", alpha)
         self._beta = torch.distributions.Beta(alpha, alpha)
-        self._share = 1.0
-        self._other_y: Any = None
+        self.share = 1.0
+        self.order: Any = None
 
     def before_fit(self, run: Run) -> None:
         """Put a loss in place that blends, when training, the losses towards both targets."""
-        crit = run.crit
-
-        def blended(pred: Any, y: Any) -> Tensor:
-            if not run.training or self._other_y is None:
-                return crit(pred, y)
-            return self._share * crit(pred, y) + (1 - self._share) * crit(pred, self._other_y.view_as(y))
-
-        run.crit = blended
+        if not isinstance(run.crit, BlendedLoss):
+            run.crit = BlendedLoss(run)
+        run.crit.blends.append(self)
 
     def before_batch(self, run: Run) -> None:
         """Pair each item with another one of the batch."""
         if not run.training:
             return
-        self._share = float(self._beta.sample())
-        order = torch.randperm(len(run.y), device=run.y.device)
-        self._other_y = run.y[order]
-        run.xs = tuple(self.blend(x, x[order]) if x.is_floating_point() else x for x in run.xs)
+        if not any(x.is_floating_point() for x in run.xs):
+            raise TypeError(f"{type(self).__name__} blends decimal inputs (pictures, say); this model has none.")
+        self.share = float(self._beta.sample())
+        self.order = torch.randperm(len(run.y), device=run.y.device)
+        run.xs = tuple(self.blend(x, x[self.order]) if x.is_floating_point() else x for x in run.xs)
 
     @abstractmethod
     def blend(self, x: Tensor, other: Tensor) -> Tensor:
         """Return the blended inputs."""
 
-    def cleanup_fit(self, run: Run) -> None:
-        """Forget the last batch."""
-        self._other_y = None
+
+class BlendedLoss:
+    """The loss of items that were blended, by one callback or by several in turn."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.crit = run, run.crit
+        self.blends: list[Blend] = []
+
+    def __call__(self, pred: Any, y: Any) -> Tensor:
+        return self._loss(pred, y, self.blends) if self.run.training else self.crit(pred, y)
+
+    def _loss(self, pred: Any, y: Any, blends: list[Blend]) -> Tensor:
+        if not blends:
+            return self.crit(pred, y)
+        first, rest = blends[0], blends[1:]
+        return first.share * self._loss(pred, y, rest) + (1 - first.share) * self._loss(pred, y[first.order], rest)
 
 
 class MixUp(Blend):
@@ -418,7 +427,7 @@ class MixUp(Blend):
 
     def blend(self, x: Tensor, other: Tensor) -> Tensor:
         """Average the pixels, or whatever the numbers are."""
-        return torch.lerp(other, x, self._share)
+        return torch.lerp(other, x, self.share)
 
 
 class CutMix(Blend):
@@ -444,13 +453,13 @@ class CutMix(Blend):
         if x.ndim != 4:
             raise ValueError(f"CutMix needs pictures of shape (B, C, H, W); got {tuple(x.shape)}.")
         h, w = x.shape[2:]
-        side = math.sqrt(1 - self._share)
+        side = math.sqrt(1 - self.share)
         centre_y, centre_x = (int(n * u) for n, u in zip((h, w), torch.rand(2).tolist(), strict=True))
         top, bottom = max(centre_y - int(h * side / 2), 0), min(centre_y + int(h * side / 2), h)
         left, right = max(centre_x - int(w * side / 2), 0), min(centre_x + int(w * side / 2), w)
         x = x.clone()
         x[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
-        self._share = 1 - (bottom - top) * (right - left) / (h * w)
+        self.share = 1 - (bottom - top) * (right - left) / (h * w)
         return x
 
 

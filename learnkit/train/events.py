@@ -143,9 +143,10 @@ class Callback:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        for name, method in vars(cls).items():
+        for name in dir(cls):
             if not name.startswith(("before_", "after_", "cleanup_")):
                 continue
+            method = getattr(cls, name)
             if name not in EVENTS:
                 near = difflib.get_close_matches(name, EVENTS, n=1)
                 hint = f" Did you mean `{near[0]}`?" if near else f" Events are: {', '.join(EVENTS)}."

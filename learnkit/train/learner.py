@@ -353,6 +353,9 @@ class Learner:
         """
         check_positive("start_lr", start_lr)
         check_positive("n_iter", n_iter, integer=True)
+        if n_iter < 3:
+            raise ValueError(f"`n_iter` must be at least 3 batches to see a curve; got {n_iter}. 100 is usual.")
+        self._check_trainable()
         if not end_lr > start_lr:
             raise ValueError(f"`end_lr` must be above `start_lr`; got {end_lr} and {start_lr}.")
         test = RangeTest(start_lr, end_lr, int(n_iter))
@@ -626,8 +629,7 @@ class Learner:
         metrics: Sequence[MetricLike] | None,
         callbacks: Sequence[Callback],
     ) -> dict[str, float]:
-        if not any(p.requires_grad for p in self.model.parameters()):
-            raise TrainingError("no layer is trainable: everything is frozen. Call `learn.unfreeze()` or `freeze_to`.")
+        self._check_trainable()
         everything = [self.sched, StopOnNaN(), *self._loss_callbacks(), *self.callbacks, *callbacks]
         chosen = self.metrics if metrics is None else metrics
         return self._run(self._training_data(), n_epochs, lo, chosen, everything, progress=self.show_progress)
@@ -658,6 +660,10 @@ class Learner:
                 compile=self.compile,
                 progress=progress,
             )
+
+    def _check_trainable(self) -> None:
+        if not any(p.requires_grad for p in self.model.parameters()):
+            raise TrainingError("no layer is trainable: everything is frozen. Call `learn.unfreeze()` or `freeze_to`.")
 
     def _training_data(self) -> DataBunch:
         """Return what `fit` trains on; a subclass may prepare it."""

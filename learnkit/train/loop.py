@@ -273,7 +273,11 @@ def fit(
                         for run.batch, (run.xs, run.y) in enumerate(trn_dl):
                             with run.phase("batch"):
                                 run.emit("before_batch")
-                                if not waiting:
+                                if waiting in (
+                                    0,
+                                    accumulate,
+                                ):  # a new window; a full one's step may have been cancelled
+                                    waiting = 0
                                     opt.zero_grad(set_to_none=True)
                                 with autocast():
                                     forward_pass(run, forward)
@@ -290,7 +294,7 @@ def fit(
                                     step()
                         if run.batch < 0:
                             raise DataError(_NO_BATCHES.format("training"))
-                        if waiting:  # a short last window of a loader that does not know its length
+                        if 0 < waiting < accumulate:  # a short last window of a loader that does not know its length
                             step()
                     run.results["trn_loss"] = run.running_loss.epoch_mean()
                     if val_dl is not None:
@@ -472,13 +476,13 @@ def _clean_up(run: Run, *, failed: bool = False) -> None:
 
     After a fit that failed theirs are dropped: the error that ended the fit is the one to be seen.
     """
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
     for listener in run._listeners["cleanup_fit"]:
         try:
             listener(run)
         except Cancel:
             pass
-        except Exception as exc:
+        except BaseException as exc:
             errors.append(exc)
     run.opt.zero_grad(set_to_none=True)
     if errors and not failed:
@@ -531,6 +535,8 @@ def _loss_hint(pred: Any, y: Any) -> str:
         return ""
     if y.is_floating_point() and pred.ndim == 2 and y.ndim == 1 and pred.shape[1] > 1:
         return " Class targets must be whole numbers: use `y.long()`, or give the model one output for a regression."
+    if y.dtype in (torch.int8, torch.int16, torch.int32) and pred.ndim == 2 and pred.shape[1] > 1:
+        return " Class targets must be 64-bit: use `y.long()`."
     if not y.is_floating_point() and pred.numel() == y.numel():
         return " This loss needs decimal targets: use `y.float()`."
     if not y.is_floating_point() and pred.ndim == 2 and y.ndim == 1 and y.numel() and int(y.max()) >= pred.shape[1]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from learnkit.core.errors import NonFiniteError
+from learnkit.core.errors import DataError, NonFiniteError
 from learnkit.core.plots import get_ax
 from learnkit.train.events import Callback, CancelFit
 
@@ -69,6 +69,7 @@ class RangeTest(Callback):
 
     def __init__(self, start_lr: float, end_lr: float, n_iter: int, *, blow_up: float = 4.0) -> None:
         self.start_lr, self.end_lr, self.n_iter, self.blow_up = start_lr, end_lr, n_iter, blow_up
+        self.diverged = False
         self.lrs: list[float] = []
         self.losses: list[float] = []
 
@@ -82,6 +83,7 @@ class RangeTest(Callback):
         """Note the smoothed loss; stop at the end, or when it is hopeless."""
         loss = run.running_loss.smooth()
         if not math.isfinite(loss):
+            self.diverged = True
             raise CancelFit
         self.lrs.append(run.opt.param_groups[-1]["lr"])
         self.losses.append(loss)
@@ -92,6 +94,8 @@ class RangeTest(Callback):
     def result(self) -> LRFindResult:
         """Return curve and suggestions."""
         if len(self.lrs) < 3:
+            if not self.diverged:
+                raise DataError(f"the loader gave only {len(self.lrs)} batch(es); a test needs at least 3.")
             raise NonFiniteError(
                 f"the loss was not finite after {len(self.lrs)} batches, at learning rates from {self.start_lr:g} on. "
                 "Look for NaN in the data, or start at a lower rate (`start_lr`)."

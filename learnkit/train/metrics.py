@@ -191,7 +191,8 @@ class Accuracy(Mean):
     def _hits(self, preds: Tensor, targs: Tensor) -> Tensor:
         if _decides_by_threshold(preds, targs):
             return (preds >= self.threshold) == (targs.view_as(preds) >= 0.5)
-        return preds.argmax(-1) == _class_targets(preds, targs)
+        true = _class_targets(preds, targs)
+        return (preds.argmax(-1) == true)[true >= 0]  # negative targets are to be ignored, as in the loss
 
 
 class ErrorRate(Accuracy):
@@ -233,7 +234,8 @@ class TopKAccuracy(Mean):
 
     def _hits(self, preds: Tensor, targs: Tensor) -> Tensor:
         best = preds.topk(min(self.k, preds.shape[-1]), dim=-1).indices
-        return (best == _class_targets(preds, targs)[..., None]).any(-1)
+        true = _class_targets(preds, targs)
+        return (best == true[..., None]).any(-1)[true >= 0]  # negative targets are to be ignored, as in the loss
 
 
 class FBeta(Metric):

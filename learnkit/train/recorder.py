@@ -137,7 +137,7 @@ class Recorder(Callback):
 
     def cleanup_fit(self, run: Run) -> None:
         """Keep the losses of an epoch that was broken off, and as many rates."""
-        self.losses = run.running_loss.read()
+        self.losses = run.running_loss.read()[: len(self.lrs)]
         del self.lrs[len(self.losses) :], self.moms[len(self.losses) :]
 
     def to_frame(self) -> pd.DataFrame:

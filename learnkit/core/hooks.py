@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.core.device import to_device
+from learnkit.core.device import map_tensors, to_device
 from learnkit.core.layers import model_device
 from learnkit.core.preserve import evaluating, preserve_rng
 
@@ -62,7 +62,7 @@ class SaveFeatures:
         self._handle = module.register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self.features = output.detach() if self.detach and isinstance(output, Tensor) else output
+        self.features = map_tensors(lambda x: x.detach(), output) if self.detach else output
 
     def remove(self) -> None:
         """Stop listening; `features` stays readable."""

@@ -77,7 +77,8 @@ def plots(
         if i >= n:
             ax.remove()
             continue
-        ax.imshow(_as_picture(ims[i]), cmap="gray")
+        picture = _as_picture(ims[i])
+        ax.imshow(picture, cmap="gray", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1)
         if titles is not None:
             title = titles[i]
             ax.set_title(f"{title:.3f}" if isinstance(title, float | np.floating) else str(title), fontsize=12)

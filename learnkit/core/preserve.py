@@ -69,6 +69,7 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
     state of a recurrent network), whether they were changed in place or replaced.
     """
     params = [(p, p.detach().clone(), None if p.grad is None else p.grad.clone()) for p in model.parameters()]
+    places = [(module, dict(module.named_parameters(recurse=False))) for module in model.modules()]
     modes = [(module, module.training) for module in model.modules()]
     try:
         with _preserve_states(list(model.modules())):
@@ -77,6 +78,9 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
         for p, value, grad in params:
             p.data.copy_(value)
             p.grad = grad
+        for module, own in places:
+            for name, p in own.items():
+                setattr(module, name, p)
         for module, training in modes:
             module.training = training
 
@@ -85,6 +89,7 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
 def _preserve_states(modules: list[nn.Module]) -> Iterator[None]:
     """Put buffers and tensor attributes back, whether they were changed in place or replaced."""
     states = [(module, _states(module)) for module in modules]
+    names = [(module, set(vars(module))) for module in modules]
     values = [(x, x.detach().clone()) for _, state in states for value in state.values() for x in _tensors(value)]
     try:
         yield
@@ -92,6 +97,9 @@ def _preserve_states(modules: list[nn.Module]) -> Iterator[None]:
         with torch.no_grad():
             for tensor, value in values:
                 tensor.copy_(value)
+        for module, before in names:
+            for name in [name for name, value in vars(module).items() if name not in before and _is_nest(value)]:
+                delattr(module, name)
         for module, state in states:
             for name, attribute in state.items():
                 setattr(module, name, attribute)

@@ -31,7 +31,7 @@ def find_files(folder: PathLike, extensions: Collection[str]) -> list[Path]:
             for name in sorted(names)
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
         ]
-    return found
+    return sorted(found)
 
 
 def subfolders(folder: PathLike) -> list[str]:

@@ -22,7 +22,7 @@ from learnkit.data.dataset import ItemDataset
 
 CHUNK_BYTES = 1 << 20  # what `TensorLoader` gathers at once: small enough for a cache, large enough to be worth it
 
-__all__ = ["DeviceLoader", "ItemLoader", "TensorLoader", "generators", "n_batches", "split_batch"]
+__all__ = ["DeviceLoader", "ItemLoader", "TensorLoader", "generators", "n_batches", "single_left", "split_batch"]
 
 
 def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
@@ -52,6 +52,11 @@ def generators(dl: Any) -> list[torch.Generator]:
     owners = [dl, getattr(dl, "sampler", None), getattr(getattr(dl, "batch_sampler", None), "sampler", None)]
     found = {id(g): g for owner in owners if isinstance(g := getattr(owner, "generator", None), torch.Generator)}
     return list(found.values())
+
+
+def single_left(n: int, bs: int) -> bool:
+    """Whether the last batch of an epoch would hold a single item, which batch norm cannot be trained on."""
+    return n > bs > 1 and n % bs == 1
 
 
 class DeviceLoader:

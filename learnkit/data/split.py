@@ -75,6 +75,8 @@ def split_by_order(values: ArrayLike, val_pct: float = 0.2) -> NDArray[np.int64]
     """
     check_fraction("val_pct", val_pct)
     array = np.asarray(values)
+    if not len(array) or (array != array).any():  # only a missing value differs from itself
+        raise DataError("`values` must be there for every item; some are missing, or there are no items.")
     cut = np.sort(array)[len(array) - max(int(len(array) * val_pct), 1)]
     if (array >= cut).all():
         raise DataError(f"too many items share the value {cut}: nothing would be left to train on.")
@@ -142,6 +144,8 @@ def split_by_stratum(labels: ArrayLike, val_pct: float = 0.2, seed: int = 42) ->
     check_fraction("val_pct", val_pct)
     rng = np.random.default_rng(seed)
     array = np.asarray(labels)
+    if not len(array):
+        raise DataError("`labels` is empty: there is nothing to split.")
     chosen = []
     for value in np.unique(array):
         members = rng.permutation(np.flatnonzero(array == value))

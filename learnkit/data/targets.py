@@ -32,6 +32,19 @@ class Target(ABC):
         Names in the order of the scores, `None` for a regression.
     metrics : tuple of str
         Metrics shown when none are asked for.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from learnkit import Real
+    >>> class Count(Real):
+    ...     "Counts: the model gives the logarithm of the expected count."
+    ...     def loss(self, pred, y):
+    ...         return torch.nn.functional.poisson_nll_loss(pred, y.view_as(pred))
+    ...     def activation(self, pred):
+    ...         return pred.float().exp()
+    >>> Count().activation(torch.zeros(2))
+    tensor([1., 1.])
     """
 
     c: int
@@ -89,7 +102,7 @@ class Category(Target):
     @classmethod
     def from_labels(cls, labels: Iterable[Any]) -> Category:
         """Make a target whose classes are the distinct labels, sorted."""
-        return cls(sorted(set(labels)))
+        return cls(sorted(set(_as_list(labels))))
 
     def encode(self, labels: Iterable[Any]) -> NDArray[np.int64]:
         """Return the class number of each label.
@@ -99,7 +112,7 @@ class Category(Target):
         DataError
             Naming the labels that are no class.
         """
-        labels = list(labels)
+        labels = _as_list(labels)
         codes = {name: code for code, name in enumerate(self.classes)}
         unknown = sorted({str(label) for label in labels if label not in codes})
         if unknown:
@@ -226,7 +239,7 @@ class Real(Target):
             values = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels), dtype=np.float32)
         except (TypeError, ValueError) as exc:
             raise DataError(f"a regression needs numbers as targets: {exc}.") from exc
-        bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+        bad = np.flatnonzero(~np.isfinite(values).all(tuple(range(1, values.ndim))))
         if len(bad):
             raise DataError(
                 f"{len(bad)} target(s) are missing or infinite, the first is item {bad[0]}. Drop or fill them."
@@ -248,6 +261,12 @@ class Real(Target):
     def decode(self, preds: NDArray[Any]) -> list[Any]:
         """Return the values as a list."""
         return list(preds.tolist())
+
+
+def _as_list(labels: Iterable[Any]) -> list[Any]:
+    """Return plain Python labels; those of tensors and arrays would not compare by value."""
+    to_list = getattr(labels, "tolist", None)
+    return to_list() if to_list is not None else list(labels)
 
 
 def _check_classes(classes: Sequence[Any], *, at_least: int) -> list[Any]:

@@ -75,6 +75,19 @@ class Run:
         What an epoch is going to report, in the order of the epoch table: `trn_loss`, `val_loss`, the metrics.
     results : dict of str to float
         Figures of the current epoch so far.
+
+    Parameters
+    ----------
+    model, opt, crit, n_epochs, callbacks
+        As for `fit`, which makes the run.
+
+    Examples
+    --------
+    >>> from learnkit import Callback, Run
+    >>> class Look(Callback):
+    ...     def after_batch(self, run: Run) -> None:
+    ...         if run.training and run.batch == 0:
+    ...             print(run.epoch, run.n_batches, tuple(run.pred.shape))
     """
 
     def __init__(

@@ -40,6 +40,15 @@ Schedule = Callable[[float], float]
 def constant(value: float) -> Schedule:
     """Stay at `value`.
 
+    Parameters
+    ----------
+    value : float
+        What to stay at.
+
+    Returns
+    -------
+    Schedule
+
     Examples
     --------
     >>> from learnkit import constant
@@ -51,6 +60,15 @@ def constant(value: float) -> Schedule:
 
 def linear(start: float, end: float) -> Schedule:
     """Go from `start` to `end` in a straight line.
+
+    Parameters
+    ----------
+    start, end : float
+        First and last value.
+
+    Returns
+    -------
+    Schedule
 
     Examples
     --------
@@ -64,6 +82,15 @@ def linear(start: float, end: float) -> Schedule:
 def cosine(start: float, end: float) -> Schedule:
     """Go from `start` to `end` along half a cosine: slowly, fast, slowly (Loshchilov & Hutter 2017, SGDR).
 
+    Parameters
+    ----------
+    start, end : float
+        First and last value.
+
+    Returns
+    -------
+    Schedule
+
     Examples
     --------
     >>> from learnkit import cosine
@@ -75,6 +102,15 @@ def cosine(start: float, end: float) -> Schedule:
 
 def exponential(start: float, end: float) -> Schedule:
     """Go from `start` to `end` by a constant factor per step; both must be positive.
+
+    Parameters
+    ----------
+    start, end : float
+        First and last value, both positive.
+
+    Returns
+    -------
+    Schedule
 
     Examples
     --------
@@ -129,6 +165,15 @@ def phases(*parts: tuple[float, Schedule]) -> Schedule:
 def flat_cosine(pct_start: float = 0.75) -> Schedule:
     """Stay at full rate for `pct_start` of the way, then fall to zero along a cosine.
 
+    Parameters
+    ----------
+    pct_start : float, default 0.75
+        Share of the way at full rate.
+
+    Returns
+    -------
+    Schedule
+
     Examples
     --------
     >>> from learnkit import flat_cosine
@@ -140,6 +185,17 @@ def flat_cosine(pct_start: float = 0.75) -> Schedule:
 
 def one_cycle(start: float, peak: float, end: float, *, pct_start: float = 0.25) -> Schedule:
     """Rise from `start` to `peak` along a cosine, then fall to `end` (Smith & Topin 2018, super-convergence).
+
+    Parameters
+    ----------
+    start, peak, end : float
+        First, highest and last value.
+    pct_start : float, default 0.25
+        Share of the way up.
+
+    Returns
+    -------
+    Schedule
 
     Examples
     --------
@@ -155,6 +211,17 @@ def triangle(div: float, pct: float) -> Schedule:
     """Follow the course's `use_clr_beta`: up from `1 / div` to 1 and down again, in a straight line each.
 
     The last `pct` percent of the way fall on to a hundredth of the starting rate (Smith 2018).
+
+    Parameters
+    ----------
+    div : float
+        The rate starts at `1 / div`.
+    pct : float
+        Percent of the way for the last fall.
+
+    Returns
+    -------
+    Schedule
 
     Examples
     --------

@@ -38,6 +38,19 @@ class ClassActivationMap:
         For drawing.
     method : {"cam", "grad-cam"}
         How the maps were computed.
+
+    Parameters
+    ----------
+    maps, pictures, targets, titles, method
+        The attributes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from learnkit.vision import ClassActivationMap
+    >>> heat = ClassActivationMap(np.zeros((2, 8, 8)), np.zeros((2, 8, 8, 3)), [0, 1], ["cat", "dog"], "cam")
+    >>> len(heat.plot().axes)
+    2
     """
 
     maps: NDArray[np.float32]

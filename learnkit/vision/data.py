@@ -17,11 +17,11 @@ from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.dataset import ItemDataset
 from learnkit.data.files import PathLike, find_files, subfolders
-from learnkit.data.loaders import ItemLoader, TensorLoader, generators
+from learnkit.data.loaders import ItemLoader, TensorLoader, generators, single_left
 from learnkit.data.split import check_val_idxs, get_cv_idxs
 from learnkit.data.targets import Category, MultiCategory, Real, Target
 from learnkit.vision.images import IMAGE_EXTENSIONS, open_image, read_rgb, readable, resized_copies
-from learnkit.vision.transforms import ImageTransforms
+from learnkit.vision.transforms import ImageTransforms, as_uint8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,13 +53,13 @@ class ImageDataset(ItemDataset):
 
     def __init__(self, items: Any, y: NDArray[Any] | None, tfm: Any = None) -> None:
         tfm = ImageTransforms(None) if tfm is None else tfm
-        opener = read_rgb if isinstance(tfm, ImageTransforms) else open_image
+        ours = isinstance(tfm, ImageTransforms)
         if isinstance(items, np.ndarray):
             if items.ndim == 4 and items.shape[1] == 3 and items.shape[-1] != 3:
                 items = items.transpose(0, 2, 3, 1)
-            super().__init__(items, y, _as_it_is, tfm)
+            super().__init__(items, y, _as_it_is if ours else _as_opened, tfm)
         else:
-            super().__init__([Path(item) for item in items], y, opener, tfm)
+            super().__init__([Path(item) for item in items], y, read_rgb if ours else open_image, tfm)
 
     @property
     def fnames(self) -> list[Path]:
@@ -96,6 +96,21 @@ class ImageClassifierData(DataBunch):
     classes : list
     c : int
     sz : int or None
+
+    Parameters
+    ----------
+    path, trn_dl, val_dl, test_dl, target
+        As for `DataBunch`; the loaders hold an `ImageDataset`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from learnkit.vision import ImageClassifierData, tfms_from_stats
+    >>> x, y = np.zeros((20, 28, 28), dtype=np.uint8), np.arange(20) % 2
+    >>> tfms = tfms_from_stats(([0.5] * 3, [0.5] * 3), 32)
+    >>> data = ImageClassifierData.from_arrays(".", trn=(x, y), val=(x, y), bs=10, tfms=tfms)
+    >>> next(iter(data.val_dl))[0].shape
+    torch.Size([10, 3, 32, 32])
     """
 
     def __init__(self, path: PathLike, trn_dl: Any, val_dl: Any, test_dl: Any = None, *, target: Target) -> None:
@@ -531,6 +546,7 @@ class ImageClassifierData(DataBunch):
         >>> next(iter(data.val_dl))[0].shape
         torch.Size([10, 784])
         """
+        _check_pair(tfms)
         (trn_x, trn_y), (val_x, val_y) = ((np.asarray(x), np.asarray(y)) for x, y in (trn, val))
         for name, x, y in (("trn", trn_x, trn_y), ("val", val_x, val_y)):
             if len(x) != len(y):
@@ -552,7 +568,8 @@ class ImageClassifierData(DataBunch):
         y_pair = target.encode(labels), target.encode(val_labels)
         test_x = None if test is None else np.asarray(test)
         if tuple(tfms) == (None, None):
-            trn_dl = TensorLoader(_floats(trn_x), T(y_pair[0]), bs, shuffle=True)
+            drop = single_left(len(trn_x), bs)
+            trn_dl = TensorLoader(_floats(trn_x), T(y_pair[0]), bs, shuffle=True, drop_last=drop)
             val_dl = TensorLoader(_floats(val_x), T(y_pair[1]), bs)
             no_y = torch.zeros(0 if test_x is None else len(test_x), dtype=torch.long)
             test_dl = None if test_x is None else TensorLoader(_floats(test_x), no_y, bs)
@@ -572,19 +589,16 @@ class ImageClassifierData(DataBunch):
         num_workers: int | None,
         balanced: bool = False,
     ) -> ImageClassifierData:
-        try:
-            trn_tfm, val_tfm = tfms
-        except (TypeError, ValueError) as exc:
-            raise TypeError(
-                f"`tfms` must be a pair (training, validation), as `tfms_from_model` gives; got {tfms!r}."
-            ) from exc
-
+        _check_pair(tfms)
+        trn_tfm, val_tfm = tfms
         if balanced and not isinstance(target, Category):
             raise DataError("`balanced` needs one class per picture.")
 
         def loader(items: Any, y: Any, tfm: Any, *, train: bool = False) -> ItemLoader:
             weights = 1 / np.bincount(y)[y] if train and balanced else None
-            return ItemLoader(ImageDataset(items, y, tfm), bs, train, num_workers=num_workers, weights=weights)
+            drop = train and single_left(len(items), bs)
+            dataset = ImageDataset(items, y, tfm)
+            return ItemLoader(dataset, bs, train, num_workers=num_workers, weights=weights, drop_last=drop)
 
         return cls(
             path,
@@ -641,3 +655,13 @@ def _floats(x: NDArray[Any]) -> torch.Tensor:
 
 def _as_it_is(item: Any) -> Any:
     return item
+
+
+def _as_opened(item: Any) -> NDArray[np.float32]:
+    """Return a row of an array as `open_image` would give it."""
+    return as_uint8(item).permute(1, 2, 0).numpy().astype(np.float32) / np.float32(255)
+
+
+def _check_pair(tfms: Any) -> None:
+    if not isinstance(tfms, tuple | list) or len(tfms) != 2:
+        raise TypeError(f"`tfms` must be a pair (training, validation), as `tfms_from_model` gives; got {tfms!r}.")

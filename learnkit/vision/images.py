@@ -59,7 +59,7 @@ def read_rgb(fn: PathLike) -> Image.Image:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: bring the range to 0..255
                 values = np.asarray(image, dtype=np.float32)
-                scale = 255 / 65535 if values.max(initial=0) > 255 else 1
+                scale = 255 / 65535 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 1
                 image = Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
             if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
                 image = image.convert("RGBA")

@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 
 from learnkit.core.device import T
 from learnkit.core.errors import DataError
-from learnkit.core.hooks import output_shape
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
@@ -27,7 +26,7 @@ from learnkit.train.recorder import say
 from learnkit.vision.cam import ClassActivationMap, class_activation_map
 from learnkit.vision.data import ImageClassifierData, ImageDataset
 from learnkit.vision.interpret import ImageInterpretation
-from learnkit.vision.models import Arch, body_and_head_groups, conv_body, conv_head
+from learnkit.vision.models import Arch, body_and_head_groups, conv_body, conv_head, n_channels
 from learnkit.vision.precompute import ActivationLoader, BodyAndHead, activation_loader
 from learnkit.vision.transforms import ImageTransforms
 
@@ -131,8 +130,7 @@ class ConvLearner(Learner):
         """
         body = conv_body(arch, weights)
         if custom_head is None:
-            n_features = output_shape(body, (1, 3, 64, 64))[1]
-            head: nn.Module = conv_head(n_features, data.c, ps, xtra_fc)
+            head: nn.Module = conv_head(n_channels(body), data.c, ps, xtra_fc)
         else:
             head = custom_head
         learn = cls(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,16 @@ from learnkit.data.files import PathLike
 from learnkit.train.checkpoint import read_weights
 from learnkit.train.optim import LayerGroup
 
-__all__ = ["Arch", "Stats", "arch_stats", "body_and_head_groups", "conv_body", "conv_head", "imagenet_stats"]
+__all__ = [
+    "Arch",
+    "Stats",
+    "arch_stats",
+    "body_and_head_groups",
+    "conv_body",
+    "conv_head",
+    "imagenet_stats",
+    "n_channels",
+]
 
 Arch = str | Callable[..., nn.Module] | nn.Module
 
@@ -24,6 +34,11 @@ Arch = str | Callable[..., nn.Module] | nn.Module
 @dataclass(frozen=True)
 class Stats:
     """Mean and standard deviation of each colour channel, of pixels in 0..1.
+
+    Parameters
+    ----------
+    mean, std : tuple of float
+        One number per channel: red, green, blue.
 
     Examples
     --------
@@ -46,6 +61,10 @@ class Stats:
         return cls(mean, std)
 
 
+_TRANSFORM_INPUT = ("googlenet", "inception_v3")
+_PROBE = (1, 3, 128, 128)
+_COUNTER = "num_batches_tracked"
+
 imagenet_stats = Stats((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """What most torchvision models were trained with."""
 
@@ -53,6 +72,8 @@ imagenet_stats = Stats((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 def arch_stats(arch: Arch) -> Stats:
     """Return the normalisation an architecture was trained with; ImageNet's where it does not say."""
     name = _torchvision_name(arch)
+    if name in _TRANSFORM_INPUT:  # these bring ImageNet's statistics to theirs inside, in a part that is cut off
+        return Stats((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     if name is not None:
         preset = next(iter(tv_models.get_model_weights(name)), None)
         transform = preset.transforms() if preset is not None else None
@@ -62,11 +83,8 @@ def arch_stats(arch: Arch) -> Stats:
         config: Any = optional_import("timm", extra="timm").get_pretrained_cfg(_timm_name(arch))
         return imagenet_stats if config is None else Stats.of((config.mean, config.std))
     config = getattr(arch, "pretrained_cfg", None)
-    return (
-        Stats.of((config["mean"], config["std"]))
-        if isinstance(config, Mapping) and "mean" in config
-        else imagenet_stats
-    )
+    known = isinstance(config, Mapping) and "mean" in config
+    return Stats.of((config["mean"], config["std"])) if known else imagenet_stats
 
 
 def conv_body(arch: Arch, weights: PathLike | bool | None = None) -> nn.Module:
@@ -84,21 +102,26 @@ def conv_body(arch: Arch, weights: PathLike | bool | None = None) -> nn.Module:
     model = _make_model(arch, weights)
     if weights not in (None, False, True):
         _load_pretrained(model, weights)  # type: ignore[arg-type]
-    body = _cut(model)
+    try:
+        body = _cut(model)
+        shape = output_shape(body, _PROBE)
+    except Exception as exc:
+        raise LearnkitError(f"{_describe(arch)} could not be cut before its classifier. {_CUT_HINT} ({exc})") from exc
     for norm in batch_norms(body):
         # Some architectures come with a momentum of 0.01, meant for weeks of training: while fine-tuning, their
         # running statistics would lag hundreds of batches behind the weights.
         if norm.momentum is not None:
             norm.momentum = max(norm.momentum, 0.1)
-    try:
-        shape = output_shape(body, (1, 3, 64, 64))
-    except Exception as exc:
-        raise LearnkitError(f"{_describe(arch)} could not be cut before its classifier. {_CUT_HINT} ({exc})") from exc
     if len(shape) != 4:
         raise LearnkitError(
             f"{_describe(arch)} gives features of shape {tuple(shape)}, not maps (B, C, h, w). {_CUT_HINT}"
         )
     return body
+
+
+def n_channels(body: nn.Module) -> int:
+    """Return the number of channels of a body's feature maps."""
+    return output_shape(body, _PROBE)[1]
 
 
 def conv_head(
@@ -162,12 +185,16 @@ def _blocks(body: nn.Module) -> list[nn.Module]:
 
 def _torchvision_name(arch: Arch) -> str | None:
     if isinstance(arch, str):
-        return arch if arch in tv_models.list_models() else None
+        return arch if arch in _classifiers() else None
     if isinstance(arch, nn.Module):
         return None
     name = getattr(arch, "__name__", "")
     from_torchvision = getattr(arch, "__module__", "").startswith("torchvision.")
-    return name if from_torchvision and name in tv_models.list_models() else None
+    return name if from_torchvision and name in _classifiers() else None
+
+
+def _classifiers() -> list[str]:
+    return tv_models.list_models(module=tv_models)
 
 
 def _timm_name(arch: str) -> str:
@@ -180,7 +207,7 @@ def _make_model(arch: Arch, weights: PathLike | bool | None) -> nn.Module:
     name = _torchvision_name(arch)
     pretrained = weights is None or weights is True
     if name is not None:
-        options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        options = {"aux_logits": False, "init_weights": False} if name in _TRANSFORM_INPUT else {}
         if not pretrained:
             return tv_models.get_model(name, weights=None, **options)
         preset: Any = getattr(tv_models.get_model_weights(name), "DEFAULT")  # noqa: B009 - torchvision does not type it
@@ -191,7 +218,7 @@ def _make_model(arch: Arch, weights: PathLike | bool | None) -> nn.Module:
     if isinstance(arch, str):
         timm = optional_import("timm", extra="timm")
         if not timm.is_model(_timm_name(arch)):
-            near = timm.list_models(f"*{_timm_name(arch)}*")[:5] or tv_models.list_models(include=f"*{arch}*")[:5]
+            near = difflib.get_close_matches(_timm_name(arch), [*_classifiers(), *timm.list_models()], n=5)
             hint = f" Similar: {', '.join(near)}." if near else ""
             raise ValueError(f"there is no architecture {arch!r}, neither in torchvision nor in timm.{hint}")
         try:
@@ -216,40 +243,41 @@ def _no_download(name: str, exc: Exception, source: str) -> LearnkitError:
 
 
 def _load_pretrained(model: nn.Module, path: PathLike) -> None:
-    """Load a weights file into a whole classifier: by name, else by position where every shape agrees."""
-    state, own = read_weights(path), model.state_dict()
-    classifier = _classifier_names(model)
-    needed = [name for name in own if name not in classifier]
-    if all(name in state and state[name].shape == own[name].shape for name in needed):
-        model.load_state_dict({name: state[name] for name in needed}, strict=False)
+    """Load a weights file into a whole classifier: by name, else by position where every shape agrees.
+
+    The last linear layer may differ, as it does for other classes, and then keeps its own weights; batch norm's
+    counters of batches, which older files lack, do not matter.
+    """
+    own = {name: value for name, value in model.state_dict().items() if not name.endswith(_COUNTER)}
+    state = {name: value for name, value in read_weights(path).items() if not name.endswith(_COUNTER)}
+    last = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1:]
+    optional = {f"{name}.{part}" for name in last for part in ("weight", "bias")}
+    fits = {name for name, value in own.items() if name in state and state[name].shape == value.shape}
+    if fits | optional >= own.keys():
+        model.load_state_dict({name: state[name] for name in own if name in fits}, strict=False)
         return
     if len(state) == len(own) and all(a.shape == b.shape for a, b in zip(state.values(), own.values(), strict=True)):
-        model.load_state_dict(dict(zip(own, state.values(), strict=True)))
+        model.load_state_dict(dict(zip(own, state.values(), strict=True)), strict=False)
         return
-    missing = [name for name in needed if name not in state]
+    missing = [name for name in own if name not in state]
     differing = [
         f"{name}: {tuple(own[name].shape)} in the model, {tuple(state[name].shape)} in the file"
-        for name in needed
-        if name in state and state[name].shape != own[name].shape
+        for name in own
+        if name in state and name not in fits
     ]
     raise CheckpointError(
-        f"{path} does not fit {type(model).__name__}: {len(missing)} of {len(needed)} layers are missing "
+        f"{path} does not fit {type(model).__name__}: {len(missing)} of {len(own)} layers are missing "
         f"({', '.join(missing[:5])}), {len(differing)} differ in shape ({'; '.join(differing[:5])}). The file holds "
         f"{len(state)} tensors, the model {len(own)}. Is it the file of this architecture?"
     )
-
-
-def _classifier_names(model: nn.Module) -> set[str]:
-    """Names of the last linear layer's tensors: a file for other classes may differ there."""
-    last = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1:]
-    return {f"{name}.{part}" for name in last for part in ("weight", "bias")}
 
 
 def _cut(model: nn.Module) -> nn.Module:
     if callable(getattr(model, "forward_features", None)) and hasattr(model, "reset_classifier"):  # timm's interface
         model.reset_classifier(0, "")  # type: ignore[operator]
         return model
-    parts = list(model.children())
+    # Auxiliary classifiers hang off the middle of the chain; they are no part of it.
+    parts = [part for name, part in model.named_children() if not name.lower().startswith("aux")]
     for i, part in enumerate(parts):
         if i and _is_tail(part):
             return nn.Sequential(*parts[:i])

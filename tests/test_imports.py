@@ -1,0 +1,105 @@
+"""The direction of imports, and what an import costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "learnkit"
+LAYERS = ("core", "data", "train", "interpret")
+APPLICATIONS = ("vision", "tabular", "text", "collab")
+# What each layer may import besides itself; the modules at the top (`__init__`, `demo`, ...) may import anything.
+ALLOWED = {layer: set(LAYERS[:i]) for i, layer in enumerate(LAYERS)} | {app: set(LAYERS) for app in APPLICATIONS}
+
+HEAVY = ("pandas", "sklearn", "matplotlib", "PIL", "torchvision", "tqdm", "safetensors", "scipy", "timm", "spacy")
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(module: Path) -> str:
+    """Return the layer or application a file belongs to: its folder, or its own name at the top."""
+    return module.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(module: Path, *, at_load_only: bool = False) -> list[tuple[int, str]]:
+    """Return line and dotted name of everything a file imports, by default also in functions and for type checking."""
+    tree = ast.parse(module.read_text())
+    found = []
+    for node in tree.body if at_load_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno} imports relative to itself"
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
+
+
+def test_layers_import_only_what_is_below_them() -> None:
+    wrong = []
+    for module in modules():
+        part = part_of(module)
+        if part not in ALLOWED:
+            continue
+        for line, name in imported(module):
+            pieces = name.split(".")
+            if pieces[0] != "learnkit" or pieces[1] == "__version__":
+                continue
+            if pieces[1] not in ALLOWED[part] | {part}:
+                wrong.append(f"{module.relative_to(PACKAGE.parent)}:{line} imports {name}")
+    assert wrong == []
+
+
+def test_only_the_top_imports_the_names_that_everything_is_exported_under() -> None:
+    """`from learnkit import Learner` inside the library would be a cycle that works by luck."""
+    names = {"__version__", *(part_of(module) for module in modules())}
+    wrong = [
+        f"{module.relative_to(PACKAGE.parent)}:{line} imports {name}"
+        for module in modules()
+        if part_of(module) in ALLOWED
+        for line, name in imported(module)
+        if name.startswith("learnkit.") and name.split(".")[1] not in names
+    ]
+    assert wrong == []
+
+
+def test_core_loads_torch_and_numpy_only() -> None:
+    allowed = {"torch", "numpy", "learnkit"} | set(sys.stdlib_module_names)
+    wrong = [
+        f"{module.name}:{line} imports {name}"
+        for module in modules()
+        if part_of(module) == "core"
+        for line, name in imported(module, at_load_only=True)
+        if name.split(".")[0] not in allowed
+    ]
+    assert wrong == []
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_learnkit_pulls_in_torch_and_numpy_only() -> None:
+    # torch itself may bring some of these, where they are installed; that is not learnkit's doing.
+    code = f"""
+import sys, torch
+before = set(sys.modules)
+import learnkit
+print(sorted(set({HEAVY!r}) & (set(sys.modules) - before)))
+"""
+    assert run(code) == "[]"
+
+
+def test_applications_import_without_the_optional_packages() -> None:
+    there = [app for app in APPLICATIONS if app != "text" and (PACKAGE / app / "__init__.py").exists()]
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(["spacy", "timm", "tensorboard", "onnx", "onnxruntime", "fastai"]))  # not installed
+import {", ".join(f"learnkit.{app}" for app in there)}
+print("fine")
+"""
+    assert "vision" in there
+    assert run(code) == "fine"

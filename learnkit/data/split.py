@@ -47,7 +47,7 @@ def get_cv_idxs(n: int, cv_idx: int = 0, val_pct: float = 0.2, seed: int = 42) -
     if not 0 <= cv_idx < n // size:
         raise ValueError(f"`cv_idx` must be in 0..{n // size - 1} for {n} items at val_pct={val_pct}; got {cv_idx}.")
     order = np.random.default_rng(seed).permutation(n)
-    return order[cv_idx * size : (cv_idx + 1) * size]
+    return order[cv_idx * size : (cv_idx + 1) * size].copy()  # a view would keep the whole order in memory
 
 
 def split_by_order(values: ArrayLike, val_pct: float = 0.2) -> NDArray[np.int64]:

@@ -140,10 +140,12 @@ class LayerOptimizer:
         if not any(group["params"] for group in param_groups):
             raise ValueError("the model has no parameters to train.")
         self.opt = opt_fn(param_groups, lr=self.lrs[-1])
-        for group in self.opt.param_groups:
+        # AdamW's own kernel decays the same way, only faster; every other optimizer's decay is replaced by ours.
+        by_itself = isinstance(self.opt, torch.optim.AdamW)
+        for group, wd in zip(self.opt.param_groups, self.wds, strict=True):
             if "weight_decay" in group and wds is not None:
-                group["weight_decay"] = 0.0  # ours replaces it
-        if any(self.wds):
+                group["weight_decay"] = wd if by_itself else 0.0
+        if any(self.wds) and not by_itself:
             self.opt.register_step_pre_hook(_decay)
 
     def set_lrs(self, lrs: LRs) -> None:

@@ -53,19 +53,25 @@ class RunningLoss:
 
     def add(self, loss: Tensor, n_items: int = 1) -> None:
         """Take note of the loss of one batch."""
-        self._pending.append(loss.detach())
         self._sizes.append(n_items)
+        if loss.device.type == "cpu" and not self._pending:  # reading it waits for nothing
+            self._note(loss.item())
+        else:
+            self._pending.append(loss.detach())
 
     def read(self) -> list[float]:
         """Return every loss so far, which waits for the device."""
         if self._pending:
             new = torch.stack(self._pending).tolist()
             self._pending.clear()
-            self._read += new
             for loss in new:
-                self._average = self.beta * self._average + (1 - self.beta) * loss
-                self._weight = self.beta * self._weight + (1 - self.beta)
+                self._note(loss)
         return self._read
+
+    def _note(self, loss: float) -> None:
+        self._read.append(loss)
+        self._average = self.beta * self._average + (1 - self.beta) * loss
+        self._weight = self.beta * self._weight + (1 - self.beta)
 
     def smooth(self) -> float:
         """Exponentially weighted average of the losses, without the bias of its start at zero."""

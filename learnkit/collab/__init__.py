@@ -1,0 +1,33 @@
+"""Ratings: collaborative filtering from tables of who liked what, and the answers people ask of it."""
+
+from learnkit.collab.coldstart import ColdStart
+from learnkit.collab.data import CollabFilterData, CollabFilterDataset
+from learnkit.collab.ids import Vocabulary
+from learnkit.collab.interactions import Interactions
+from learnkit.collab.learner import CollabLearner
+from learnkit.collab.loaders import RankingLoader, RatingLoader
+from learnkit.collab.metrics import rank_held_out, ranking_metrics
+from learnkit.collab.models import EmbeddingDot, EmbeddingDotBias, EmbeddingModel, EmbeddingNet
+from learnkit.collab.ranking import Preference, RankingMetrics, bpr_loss
+from learnkit.data.split import get_cv_idxs
+
+__all__ = [
+    "ColdStart",
+    "CollabFilterData",
+    "CollabFilterDataset",
+    "CollabLearner",
+    "EmbeddingDot",
+    "EmbeddingDotBias",
+    "EmbeddingModel",
+    "EmbeddingNet",
+    "Interactions",
+    "Preference",
+    "RankingLoader",
+    "RankingMetrics",
+    "RatingLoader",
+    "Vocabulary",
+    "bpr_loss",
+    "get_cv_idxs",
+    "rank_held_out",
+    "ranking_metrics",
+]

@@ -1,0 +1,692 @@
+"""Ratings from a table to a `CollabFilterData`: ids become codes, rows become batches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from learnkit.collab.ids import Vocabulary
+from learnkit.collab.interactions import Interactions, count_codes, sorted_pairs
+from learnkit.collab.loaders import RankingLoader, RatingLoader
+from learnkit.collab.models import EmbeddingDotBias, EmbeddingModel
+from learnkit.collab.ranking import Preference
+from learnkit.core.errors import DataError, check_choice
+from learnkit.core.layers import model_device
+from learnkit.core.preserve import evaluating
+from learnkit.data.bunch import DataBunch
+from learnkit.data.files import PathLike
+from learnkit.data.split import check_val_idxs, get_cv_idxs, split_by_order
+from learnkit.data.targets import Real, Target
+from learnkit.train.events import Callback
+from learnkit.train.loop import Loss
+from learnkit.train.metrics import MetricLike
+from learnkit.train.optim import LRs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from learnkit.collab.learner import CollabLearner, ModelLike
+
+__all__ = ["CollabFilterData", "CollabFilterDataset"]
+
+Titles = Mapping[Any, str]
+
+STEP = 1 << 18  # rows handled at a time where a long column must not be copied as a whole
+
+
+class CollabFilterData(DataBunch):
+    """Loaders of ratings, with the ids behind the codes; `CollabFilterDataset.get_data` makes one.
+
+    Attributes
+    ----------
+    trn_dl, val_dl, test_dl : RatingLoader or RankingLoader
+        Batches `(users, items, y)`.
+    users, items : Vocabulary
+    titles : list of str or None
+        One per item, in the order of the codes 1, 2, ...
+    user_counts, item_counts : array of int64
+        Training ratings of each code.
+    y_range : pair of float or None
+        Lowest and highest rating.
+    mean : float or None
+        Mean training rating.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        trn_dl: Any,
+        val_dl: Any = None,
+        test_dl: Any = None,
+        *,
+        target: Target,
+        users: Vocabulary,
+        items: Vocabulary,
+        titles: Sequence[str] | None,
+        user_counts: NDArray[Any],
+        item_counts: NDArray[Any],
+        y_range: tuple[float, float] | None,
+        mean: float | None,
+        find_seen: Callable[[], Interactions] | None,
+        find_held_out: Callable[[], Interactions] | None = None,
+    ) -> None:
+        super().__init__(path, trn_dl, val_dl, test_dl, target=target)
+        self.users, self.items = users, items
+        self.titles = None if titles is None else list(titles)
+        self.user_counts, self.item_counts = user_counts, item_counts
+        self.y_range, self.mean = y_range, mean
+        self._find_seen, self._find_held_out = find_seen, find_held_out
+        self._seen: Interactions | None = None
+        self._held_out: Interactions | None = None
+
+    @property
+    def n_users(self) -> int:
+        """Rows of the user table: one per user, and row 0 for the unknown one."""
+        return self.users.size
+
+    @property
+    def n_items(self) -> int:
+        """Rows of the item table: one per item, and row 0 for the unknown one."""
+        return self.items.size
+
+    @property
+    def seen(self) -> Interactions | None:
+        """Items of each user in the training set; found when first asked for."""
+        if self._seen is None and self._find_seen is not None:
+            self._seen = self._find_seen()
+        return self._seen
+
+    @property
+    def held_out(self) -> Interactions | None:
+        """Items of each user in the validation set, `None` without one."""
+        if self._held_out is None and self._find_held_out is not None:
+            self._held_out = self._find_held_out()
+        return self._held_out
+
+    def scorer(self, model: nn.Module) -> Callable[[NDArray[np.int64]], Tensor]:
+        """Return a function from user codes to the scores of every item, on the CPU."""
+        device = model_device(model)
+
+        @torch.no_grad()
+        def score(users: NDArray[np.int64]) -> Tensor:
+            codes = torch.from_numpy(users).to(device)
+            with evaluating(model):
+                if isinstance(model, EmbeddingModel):
+                    return model.score_all(codes).cpu()
+                every = torch.arange(self.n_items, device=device)
+                return torch.stack([model(code.expand(self.n_items), every) for code in codes]).cpu()
+
+        return score
+
+
+class CollabFilterDataset:
+    """Ratings (or other interactions) of users and items; make one with `from_csv` or `from_data_frame`.
+
+    Attributes
+    ----------
+    users, items : Vocabulary
+        Ids and their codes.
+    user_codes, item_codes : array of int, shape (n,)
+        In the smallest type that holds them.
+    ratings : array of float16 or float32, shape (n,), or None
+        In half precision where that holds them exactly, as it does stars and half stars. `None` where only the pairs
+        are known.
+    y_range : pair of float or None
+        Lowest and highest rating.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from learnkit.collab import CollabFilterDataset
+    >>> ratings = pd.DataFrame({"user": ["ann", "ann", "bob"], "film": ["Alien", "Brazil", "Alien"], "stars": [5, 3, 4]})
+    >>> cf = CollabFilterDataset.from_data_frame(".", ratings, "user", "film", "stars")
+    >>> cf
+    CollabFilterDataset: 3 ratings of 2 items by 2 users, 3.0 to 5.0
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        users: Vocabulary,
+        items: Vocabulary,
+        user_codes: NDArray[Any],
+        item_codes: NDArray[Any],
+        ratings: NDArray[Any] | None,
+        *,
+        times: NDArray[Any] | None = None,
+        titles: Sequence[str] | None = None,
+        test_codes: tuple[NDArray[Any], NDArray[Any]] | None = None,
+        rows: NDArray[Any] | None = None,
+        n_rows: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.users, self.items = users, items
+        self.user_codes, self.item_codes, self.ratings = user_codes, item_codes, ratings
+        self.times, self.titles, self.test_codes = times, titles, test_codes
+        self.y_range = None if ratings is None else (float(ratings.min()), float(ratings.max()))
+        self._rows = rows  # of the frame, where duplicates were dropped
+        self._n_rows = len(user_codes) if n_rows is None else n_rows
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: PathLike,
+        csv: PathLike,
+        user_name: str,
+        item_name: str,
+        rating_name: str | None,
+        *,
+        time_name: str | None = None,
+        titles: Titles | None = None,
+        test: PathLike | None = None,
+        duplicates: str = "last",
+        sep: str = ",",
+    ) -> CollabFilterDataset:
+        """Read ratings from a file.
+
+        Parameters
+        ----------
+        path : path-like
+            Where `models/` is kept, and `csv` lies.
+        csv : path-like
+            File, relative to `path`.
+        user_name, item_name, rating_name, time_name, titles, duplicates
+            As for `from_data_frame`.
+        test : path-like, optional
+            File of pairs to predict, relative to `path`.
+        sep : str, default ","
+            What separates the columns.
+
+        Returns
+        -------
+        CollabFilterDataset
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from learnkit.collab import CollabFilterDataset
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "ratings.csv").write_text("userId,movieId,rating\\n1,10,4.0\\n1,20,3.5\\n2,10,5.0\\n")
+        ...     CollabFilterDataset.from_csv(folder, "ratings.csv", "userId", "movieId", "rating")
+        CollabFilterDataset: 3 ratings of 2 items by 2 users, 3.5 to 5.0
+        """
+        import pandas as pd
+
+        root = Path(path)
+        names = [name for name in (user_name, item_name, rating_name, time_name) if name is not None]
+
+        def read(file: PathLike, columns: list[str]) -> pd.DataFrame:
+            where = root / file
+            if not where.is_file():
+                near = sorted(entry.name for entry in where.parent.glob("*") if entry.is_file())[:8]
+                raise DataError(f"there is no file {where}. Its folder holds: {', '.join(near) or '(nothing)'}.")
+            present = pd.read_csv(where, sep=sep, nrows=0).columns
+            _check_columns(present, columns, str(where))
+            return pd.read_csv(where, sep=sep, usecols=columns)
+
+        return cls.from_data_frame(
+            path,
+            read(csv, names),
+            user_name,
+            item_name,
+            rating_name,
+            time_name=time_name,
+            titles=titles,
+            test=None if test is None else read(test, [user_name, item_name]),
+            duplicates=duplicates,
+        )
+
+    @classmethod
+    def from_data_frame(
+        cls,
+        path: PathLike,
+        df: pd.DataFrame,
+        user_name: str,
+        item_name: str,
+        rating_name: str | None,
+        *,
+        time_name: str | None = None,
+        titles: Titles | None = None,
+        test: pd.DataFrame | None = None,
+        duplicates: str = "last",
+    ) -> CollabFilterDataset:
+        """Take ratings from a frame, which is not changed.
+
+        Parameters
+        ----------
+        path : path-like
+            Where `models/` is kept.
+        df : pandas.DataFrame
+            One row per rating.
+        user_name, item_name : str
+            Columns of the ids: numbers, text, UUIDs, anything hashable.
+        rating_name : str or None
+            Column of the ratings; `None` where only the pairs are known (clicks, purchases: implicit feedback).
+        time_name : str, optional
+            Column of dates or timestamps, for `split_by_time`.
+        titles : mapping or pandas.Series, optional
+            Item id -> title, shown instead of the id. Items without one show their id.
+        test : pandas.DataFrame, optional
+            Pairs to predict with `learn.predict(is_test=True)`; unknown ids are allowed there.
+        duplicates : {"last", "mean", "keep", "error"}, default "last"
+            What to do where a user has rated an item more than once: keep the last rating (in time, if `time_name`
+            is given, else in the order of the rows) or the mean, and say so in a warning; keep all; or raise.
+
+        Returns
+        -------
+        CollabFilterDataset
+
+        Raises
+        ------
+        DataError
+            If a column or an id is missing, or a rating is missing, infinite or no number; the row is named.
+
+        Examples
+        --------
+        See `CollabFilterDataset`.
+
+        >>> from learnkit.collab import CollabFilterDataset
+        """
+        check_choice("duplicates", duplicates, ("last", "mean", "keep", "error"))
+        names = [name for name in (user_name, item_name, rating_name, time_name) if name is not None]
+        _check_columns(df.columns, names, "the frame")
+        if not len(df):
+            raise DataError("the frame has no rows, so there is nothing to learn from.")
+        users = Vocabulary.from_column(df[user_name], "user")
+        items = Vocabulary.from_column(df[item_name], "item")
+        user_codes, item_codes = users.encode(df[user_name]), items.encode(df[item_name])
+        ratings = None if rating_name is None else _numbers(df[rating_name])
+        times = None if time_name is None else _times(df[time_name])
+        rows = None
+        if duplicates != "keep":
+            size = (users.size, items.size)
+            repeated = _find_repeated(user_codes, item_codes, size, times)
+            if repeated is not None:
+                dropped, groups = repeated
+                user, item = users.decode([user_codes[dropped[0]]])[0], items.decode([item_codes[dropped[0]]])[0]
+                found = f"{len(dropped):,} row(s) repeat a pair of user and item, e.g. user {user!r}, item {item!r}"
+                if duplicates == "error":
+                    raise DataError(f'{found}. Drop them, or pass duplicates="last", "mean" or "keep".')
+                warnings.warn(f'{found}; duplicates="{duplicates}" keeps one row for each pair.', stacklevel=2)
+                if ratings is not None and duplicates == "mean":
+                    for group in groups:
+                        ratings[group[-1]] = ratings[group].mean()
+                rows = np.delete(np.arange(len(df)), dropped)
+                user_codes, item_codes = user_codes[rows], item_codes[rows]
+                ratings = None if ratings is None else ratings[rows]
+                times = None if times is None else times[rows]
+        return cls(
+            path,
+            users,
+            items,
+            user_codes,
+            item_codes,
+            None if ratings is None else _compact(ratings),
+            times=times,
+            titles=None if titles is None else _titles(items, titles),
+            test_codes=None if test is None else _encode_test(test, user_name, item_name, users, items),
+            rows=rows,
+            n_rows=len(df),
+        )
+
+    @property
+    def n_users(self) -> int:
+        """Rows of the user table: one per user, and row 0 for the unknown one."""
+        return self.users.size
+
+    @property
+    def n_items(self) -> int:
+        """Rows of the item table: one per item, and row 0 for the unknown one."""
+        return self.items.size
+
+    def __len__(self) -> int:
+        return len(self.user_codes)
+
+    def __repr__(self) -> str:
+        n = f"{len(self.items):,} items by {len(self.users):,} users"
+        if self.y_range is None:
+            return f"CollabFilterDataset: {len(self):,} interactions of {n}"
+        return f"CollabFilterDataset: {len(self):,} ratings of {n}, {self.y_range[0]} to {self.y_range[1]}"
+
+    def split_by_time(self, val_pct: float = 0.2) -> NDArray[np.int64]:
+        """Return the rows of the latest ratings, to validate on the future.
+
+        Parameters
+        ----------
+        val_pct : float, default 0.2
+            Share of the ratings.
+
+        Returns
+        -------
+        array of int64
+            For `get_learner(val_idxs=)`.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from learnkit.collab import CollabFilterDataset
+        >>> frame = pd.DataFrame({"u": [1, 1, 2, 2], "i": [1, 2, 1, 2], "r": [3, 4, 5, 1], "t": [30, 10, 40, 20]})
+        >>> CollabFilterDataset.from_data_frame(".", frame, "u", "i", "r", time_name="t").split_by_time(0.25)
+        array([2])
+        """
+        if self.times is None:
+            raise DataError("no times are known: pass `time_name=` when you make the dataset.")
+        idxs = split_by_order(self.times, val_pct)
+        return idxs if self._rows is None else self._rows[idxs]
+
+    def get_data(
+        self,
+        val_idxs: ArrayLike | None = None,
+        bs: int = 256,
+        *,
+        feedback: str | None = None,
+        negatives: int = 4,
+        y_range: tuple[float, float] | None = None,
+    ) -> CollabFilterData:
+        """Make the data bunch that `get_learner` trains on; see there."""
+        feedback = feedback or ("implicit" if self.ratings is None else "explicit")
+        check_choice("feedback", feedback, ("explicit", "implicit"))
+        if feedback == "explicit" and self.ratings is None:
+            raise DataError(
+                'there are no ratings: pass `rating_name` when you make the dataset, or feedback="implicit".'
+            )
+        held_out, val_rows = self._split(val_idxs)
+        users, items = torch.from_numpy(self.user_codes), torch.from_numpy(self.item_codes)
+        ratings = torch.zeros(1).expand(len(self)) if self.ratings is None else torch.from_numpy(self.ratings)
+        y_range = _check_y_range(y_range, self.y_range)
+        mean = None
+
+        def interactions(rows: Tensor | NDArray[Any] | None) -> Interactions:
+            pairs = (self.user_codes, self.item_codes)
+            if rows is not None:
+                chosen = np.asarray(rows)
+                pairs = (self.user_codes[chosen], self.item_codes[chosen])
+            return Interactions.from_pairs(*pairs, self.n_users, self.n_items)
+
+        def find_seen() -> Interactions:
+            return interactions(None if held_out is None else np.flatnonzero(~held_out.numpy()))
+
+        trn_dl: RatingLoader
+        val_dl: RatingLoader | None = None
+        if feedback == "implicit":
+            seen = find_seen()
+            trn_dl = RankingLoader(users, items, seen, None, bs, shuffle=True, negatives=negatives, leave_out=held_out)
+            if val_rows is not None:
+                val_dl = RankingLoader(users, items, seen, val_rows, bs, negatives=negatives)
+        else:
+            trn_dl = RatingLoader(users, items, ratings, None, bs, shuffle=True, leave_out=held_out)
+            mean = _mean(ratings, held_out)
+            if val_rows is not None:
+                val_dl = RatingLoader(users, items, ratings, val_rows, bs)
+        test_dl = None
+        if self.test_codes is not None:
+            test_users, test_items = map(torch.from_numpy, self.test_codes)
+            test_dl = RatingLoader(test_users, test_items, torch.zeros(len(test_users)), bs=bs)
+        leave_out = None if held_out is None else held_out.numpy()
+        return CollabFilterData(
+            self.path,
+            trn_dl,
+            val_dl,
+            test_dl,
+            target=Preference() if feedback == "implicit" else Real(),
+            users=self.users,
+            items=self.items,
+            titles=self.titles,
+            user_counts=count_codes(self.user_codes, self.n_users, leave_out),
+            item_counts=count_codes(self.item_codes, self.n_items, leave_out),
+            y_range=y_range if feedback == "explicit" else None,
+            mean=mean,
+            find_seen=find_seen,
+            find_held_out=None if val_rows is None else lambda: interactions(val_rows),
+        )
+
+    def get_learner(
+        self,
+        n_factors: int = 50,
+        val_idxs: ArrayLike | None = None,
+        bs: int = 256,
+        opt_fn: Callable[..., torch.optim.Optimizer] | None = None,
+        *,
+        model: ModelLike = EmbeddingDotBias,
+        feedback: str | None = None,
+        negatives: int = 4,
+        y_range: tuple[float, float] | None = None,
+        sparse: bool = False,
+        wds: LRs | None = None,
+        crit: Loss | None = None,
+        metrics: Sequence[MetricLike] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        device: torch.device | str | None = None,
+        precision: str = "fp32",
+        accumulate: int = 1,
+        compile: bool | str = False,
+    ) -> CollabLearner:
+        """Make a learner for these ratings.
+
+        Parameters
+        ----------
+        n_factors : int, default 50
+            Length of the vectors of users and items.
+        val_idxs : array of int, optional
+            Rows of the frame to validate on; a random fifth by default, `[]` for none.
+        bs : int, default 256
+            Batch size. For millions of ratings take thousands; the same learning rate does.
+        opt_fn : callable, optional
+            `opt_fn(params, lr=...)`; AdamW with betas (0.9, 0.98) by default, `SparseAdam` with `sparse`.
+        model : callable, nn.Module, default EmbeddingDotBias
+            `EmbeddingDot`, `EmbeddingDotBias`, `EmbeddingNet` or anything called as
+            `model(n_users, n_items, n_factors, y_range, mean=..., sparse=...)`; or a model that is made already and
+            called as `model(users, items)`.
+        feedback : {"explicit", "implicit"}, optional
+            Learn the ratings (mean squared error), or only that a pair is there (pairwise ranking, Rendle et al.
+            2009: an item taken should score above one drawn from the others). By default explicit where there are
+            ratings.
+        negatives : int, default 4
+            Items drawn per pair, with implicit feedback.
+        y_range : pair of float, optional
+            Range of the predictions; from the lowest to the highest rating by default.
+        sparse : bool, default False
+            Sparse gradients: a step costs in proportion to the batch and not to the tables.
+        wds : float, sequence or slice, optional
+            Weight decay of a fit that names none. By default strong for the factors, weak for the biases
+            (see `CollabLearner`).
+        crit, metrics, callbacks, device, precision, accumulate, compile
+            As for `Learner`.
+
+        Returns
+        -------
+        CollabLearner
+
+        Raises
+        ------
+        DataError
+            If `val_idxs` do not fit, or ratings lie outside `y_range`.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd
+        >>> from learnkit.collab import CollabFilterDataset
+        >>> rng = np.random.default_rng(0)
+        >>> frame = pd.DataFrame(rng.integers(1, 20, (300, 2)), columns=["user", "item"]).drop_duplicates()
+        >>> frame["rating"] = 1 + frame.item % 5
+        >>> cf = CollabFilterDataset.from_data_frame(".", frame, "user", "item", "rating")
+        >>> learn = cf.get_learner(8, bs=32)
+        >>> with learn.no_progress():
+        ...     results = learn.fit_one_cycle(20, 0.05, wds=0)
+        >>> results["rmse"] < 0.5
+        True
+        """
+        from learnkit.collab.learner import CollabLearner, build_model
+
+        data = self.get_data(val_idxs, bs, feedback=feedback, negatives=negatives, y_range=y_range)
+        return CollabLearner(
+            data,
+            build_model(model, data, n_factors, sparse=sparse),
+            opt_fn,
+            crit,
+            metrics,
+            callbacks,
+            wds=wds,
+            device=device,
+            precision=precision,
+            accumulate=accumulate,
+            compile=compile,
+        )
+
+    def _split(self, val_idxs: ArrayLike | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return a mark for each row that is held out, and the rows of the validation set; `None` without one."""
+        n = len(self)
+        dtype = np.int32 if n < 2**31 else np.int64
+        if val_idxs is None:
+            rows = get_cv_idxs(n).astype(dtype) if n > 1 else np.zeros(0, dtype=dtype)
+        else:
+            rows = check_val_idxs(val_idxs, self._n_rows).astype(dtype)
+            if self._rows is not None:  # some rows of the frame were dropped
+                position = np.full(self._n_rows, -1, dtype=dtype)
+                position[self._rows] = np.arange(n, dtype=dtype)
+                rows = position[rows]
+                rows = rows[rows >= 0]
+        if not len(rows):
+            return None, None
+        is_val = np.zeros(n, dtype=bool)
+        is_val[rows] = True
+        if is_val.all():
+            raise DataError("after dropping repeated pairs, `val_idxs` hold every row, so nothing is left to train on.")
+        return torch.from_numpy(is_val), torch.from_numpy(rows)
+
+
+def _check_columns(columns: Any, names: Sequence[str], where: str) -> None:
+    missing = [name for name in names if name not in columns]
+    if missing:
+        raise DataError(f"{where} has no column {missing[0]!r}; it has: {', '.join(map(repr, list(columns)[:12]))}.")
+
+
+def _numbers(column: pd.Series) -> NDArray[np.float32]:
+    """Return the ratings, or name the first that is no number."""
+    import pandas as pd
+
+    if column.dtype.kind in "iufb":
+        values = column.to_numpy(dtype=np.float32, na_value=np.nan)
+    else:
+        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float32, na_value=np.nan)
+    finite = np.isfinite(values)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        raise DataError(
+            f"{int((~finite).sum())} rating(s) in column {column.name!r} are missing, infinite or no number, the first "
+            f"is {column.iloc[row]!r} in row {row}. Drop or repair them. Without ratings pass rating_name=None."
+        )
+    return np.array(values, dtype=np.float32) if values.base is not None else values
+
+
+def _compact(ratings: NDArray[np.float32]) -> NDArray[Any]:
+    """Return the ratings in half precision where nothing is lost."""
+    if np.abs(ratings).max() > 1000:  # beyond that even whole numbers and halves are rounded
+        return ratings
+    half = ratings.astype(np.float16)
+    return (
+        half if all((half[i : i + STEP] == ratings[i : i + STEP]).all() for i in range(0, len(half), STEP)) else ratings
+    )
+
+
+def _mean(ratings: Tensor, leave_out: Tensor | None) -> float:
+    total, n = 0.0, 0
+    for start in range(0, len(ratings), STEP):
+        part = ratings[start : start + STEP]
+        if leave_out is not None:
+            part = part[~leave_out[start : start + STEP]]
+        total += float(part.double().sum())
+        n += len(part)
+    return total / n
+
+
+def _times(column: pd.Series) -> NDArray[Any]:
+    if column.isna().any():
+        row = int(np.flatnonzero(column.isna().to_numpy())[0])
+        raise DataError(f"column {column.name!r} has no time in row {row}. Drop such rows, or leave out `time_name`.")
+    values = column.to_numpy()
+    if values.dtype.kind not in "iufM":
+        raise DataError(
+            f"column {column.name!r} must hold numbers or dates; got {column.iloc[0]!r}. "
+            "Convert it: pd.to_datetime(df[column])."
+        )
+    return values
+
+
+def _find_repeated(
+    users: NDArray[Any], items: NDArray[Any], size: tuple[int, int], times: NDArray[Any] | None
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]] | None:
+    """Return the rows to drop, all but the last of each repeated pair, and the rows of each such pair."""
+    dropped: list[NDArray[np.int64]] = []
+    groups: list[NDArray[np.int64]] = []
+    for keys, rows in sorted_pairs(users, items, *size):
+        same = np.diff(keys) == 0
+        if not same.any():
+            continue
+        repeated = np.zeros(len(keys), dtype=bool)
+        repeated[:-1] |= same
+        repeated[1:] |= same
+        keys, rows = keys[repeated], rows[repeated]
+        if times is not None:
+            order = np.lexsort((rows, times[rows], keys))
+            keys, rows = keys[order], rows[order]
+        cuts = np.flatnonzero(np.diff(keys)) + 1
+        groups += np.split(rows, cuts)
+        last = np.append(cuts, len(keys)) - 1
+        dropped.append(np.delete(rows, last))
+    if not dropped:
+        return None
+    return np.sort(np.concatenate(dropped)), groups
+
+
+def _titles(items: Vocabulary, titles: Titles) -> list[str]:
+    """Return a title for each item: the one given, else its id."""
+    known = dict(titles.items())
+    ids = items.decode(np.arange(1, items.size))
+    if not any(item in known for item in ids):
+        raise DataError(
+            f"`titles` has none of the {len(ids)} items. Its keys look like {next(iter(known), None)!r}, the ids like "
+            f"{ids[0]!r}; both must be of the same type."
+        )
+    return [str(known.get(item, item)) for item in ids]
+
+
+def _encode_test(
+    test: pd.DataFrame, user_name: str, item_name: str, users: Vocabulary, items: Vocabulary
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    _check_columns(test.columns, [user_name, item_name], "the test frame")
+    if not len(test):
+        raise DataError("the test frame has no rows.")
+    codes = users.encode(test[user_name]), items.encode(test[item_name])
+    for vocabulary, code in zip((users, items), codes, strict=True):
+        if n := int((code == 0).sum()):
+            warnings.warn(
+                f"{n} of {len(test)} test rows have a {vocabulary.what} that is not in the ratings; they are predicted "
+                "with the mean embedding.",
+                stacklevel=3,
+            )
+    return codes
+
+
+def _check_y_range(
+    y_range: tuple[float, float] | None, found: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    if y_range is None or found is None:
+        return found
+    low, high = (float(bound) for bound in y_range)
+    if not low < high:
+        raise ValueError(f"`y_range` must be (lowest, highest); got {y_range!r}.")
+    if found[0] < low or found[1] > high:
+        raise DataError(
+            f"the ratings go from {found[0]:g} to {found[1]:g}, outside `y_range` {low:g} to {high:g}, which a model "
+            "could never predict. Widen it, or leave it out to take it from the data."
+        )
+    return low, high

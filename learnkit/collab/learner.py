@@ -1,0 +1,597 @@
+"""`CollabLearner`: a learner for ratings, and the questions people ask of it.
+
+What should this user see next, which items are alike, which are the best, what does the model see in them, and what
+would this user think of that item. Every answer is in the user's own ids and titles.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from learnkit.collab.coldstart import ColdStart
+from learnkit.collab.data import CollabFilterData
+from learnkit.collab.ids import Vocabulary
+from learnkit.collab.metrics import rank_held_out, top_items
+from learnkit.collab.models import EmbeddingModel
+from learnkit.collab.plots import scatter_titles
+from learnkit.collab.ranking import Preference, RankingMetrics
+from learnkit.collab.saving import check_same_ids, ids_to_meta, model_from_meta, restore_data, write_seen
+from learnkit.core.errors import DataError, check_positive
+from learnkit.core.plots import get_ax
+from learnkit.data.files import PathLike
+from learnkit.train.checkpoint import load_model, read_meta, weights_path
+from learnkit.train.events import Callback
+from learnkit.train.learner import Learner
+from learnkit.train.loop import Loss
+from learnkit.train.metrics import MetricLike
+from learnkit.train.optim import LayerGroup, LayerOptimizer, LRs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+__all__ = ["CollabLearner", "ModelLike", "build_model", "factors_and_biases"]
+
+ModelLike = nn.Module | Callable[..., nn.Module]
+
+EXPLICIT_WDS = (0.4, 0.01)
+"""Default weight decay of factors and of the rest, to learn ratings; see `CollabLearner`."""
+IMPLICIT_WDS = (0.3, 0.01)
+"""The same, to learn a ranking."""
+
+
+class CollabLearner(Learner):
+    """A learner for ratings; make one with `CollabFilterDataset.get_learner`, or with `from_file` from a saved one.
+
+    The default recipe is `learn.fit_one_cycle(8, 6e-3)` with 50 factors, batches of 256, AdamW with betas (0.9, 0.98)
+    and a decoupled weight decay of 0.4 for the factors and 0.01 for the biases. The factors of a user with few ratings
+    must be held close to zero, while a bias is one well-determined number per row, so one decay for both is too
+    strong for the one or too weak for the other. Measured on MovieLens 100k; `benchmarks/collab.py` prints it.
+
+    Parameters
+    ----------
+    data : CollabFilterData
+    model : nn.Module
+        Called as `model(users, items)`.
+    opt_fn, crit, metrics, callbacks, device, precision, accumulate, compile
+        As for `Learner`.
+    wds : float, sequence or slice, optional
+        Weight decay of a fit that names none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from learnkit.collab import CollabFilterDataset
+    >>> frame = pd.DataFrame({"user": list("aabbccdd"), "item": list("xyxyxzyz"), "rating": [5, 4, 5, 4, 5, 1, 4, 1]})
+    >>> cf = CollabFilterDataset.from_data_frame(".", frame, "user", "item", "rating")
+    >>> learn = cf.get_learner(4, val_idxs=[], bs=4)
+    >>> with learn.no_progress():
+    ...     results = learn.fit_one_cycle(40, 0.05)
+    >>> learn.item_bias().item.tolist()
+    ['x', 'y', 'z']
+    >>> learn.recommend("a", n=1).item.tolist()
+    ['z']
+    """
+
+    data: CollabFilterData
+
+    def __init__(
+        self,
+        data: CollabFilterData,
+        model: nn.Module,
+        opt_fn: Callable[..., Optimizer] | None = None,
+        crit: Loss | None = None,
+        metrics: Sequence[MetricLike] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        *,
+        wds: LRs | None = None,
+        device: torch.device | str | None = None,
+        precision: str = "fp32",
+        accumulate: int = 1,
+        compile: bool | str = False,
+    ) -> None:
+        own: list[Callback] = [ColdStart(data.user_counts, data.item_counts)]
+        if isinstance(data.target, Preference):
+            own.append(RankingMetrics(data))
+        super().__init__(
+            data,
+            model,
+            opt_fn or (sparse_opt if getattr(model, "sparse", False) else dense_opt),
+            crit,
+            metrics,
+            [*own, *(callbacks or ())],
+            factors_and_biases,
+            device=device,
+            precision=precision,
+            accumulate=accumulate,
+            compile=compile,
+        )
+        self.wds = wds
+
+    # ---------------------------------------------------------------- answers
+
+    def predict(self, user: Any = False, item: Any = None, *, is_test: bool = False) -> Any:  # type: ignore[override]
+        """Predict the rating of an item by a user, or the validation (or test) set.
+
+        Parameters
+        ----------
+        user, item : hashable, or two lists, arrays or columns of one length
+            Ids. An unknown one gets the mean embedding, and a warning says so. Without them, the whole validation
+            set is predicted, or the test set with `is_test`, as by any learner.
+        is_test : bool, default False
+
+        Returns
+        -------
+        float, or array of float32, shape (n,)
+            Ratings; with implicit feedback, scores that only mean an order.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from learnkit.collab import CollabFilterDataset
+        >>> frame = pd.DataFrame({"user": list("aabb"), "item": list("xyxy"), "rating": [5, 1, 5, 1]})
+        >>> learn = CollabFilterDataset.from_data_frame(".", frame, "user", "item", "rating").get_learner(4, val_idxs=[])
+        >>> round(learn.predict("a", "x"))
+        3
+        >>> learn.predict(["a", "b"], ["x", "y"]).shape
+        (2,)
+        """
+        if item is None:
+            if not isinstance(user, bool):
+                raise TypeError("`predict` takes a user and an item, or neither to predict the validation set.")
+            return super().predict(is_test or user)
+        many = [_is_many(user), _is_many(item)]
+        if any(many) and not (all(many) and len(user) == len(item)):
+            raise ValueError("`user` and `item` must be two single ids, or two lists of one length.")
+        users = self._codes(self.data.users, user if all(many) else [user])
+        items = self._codes(self.data.items, item if all(many) else [item])
+        if not len(users):
+            return np.zeros(0, dtype=np.float32)
+        preds = self.predict_array((users, items)).reshape(-1)
+        return preds if all(many) else float(preds[0])
+
+    def recommend(
+        self, user: Any, n: int = 10, exclude_seen: bool = True, *, among: Iterable[Any] | None = None
+    ) -> pd.DataFrame:
+        """Return the items with the highest scores for a user.
+
+        Parameters
+        ----------
+        user : hashable
+            Id. An unknown user gets what the average user would, and a warning says so.
+        n : int, default 10
+        exclude_seen : bool, default True
+            Leave out what the user has in the training set.
+        among : iterable, optional
+            Item ids to choose from; all by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `item`, `title`, `score`; best first, and fewer rows where fewer items are left.
+        """
+        frame = self.recommend_many([user], n, exclude_seen, among=among)
+        return frame.drop(columns=["user", "rank"])
+
+    def recommend_many(
+        self,
+        users: Iterable[Any] | None = None,
+        n: int = 10,
+        exclude_seen: bool = True,
+        *,
+        among: Iterable[Any] | None = None,
+    ) -> pd.DataFrame:
+        """Recommend to many users, some at a time.
+
+        Parameters
+        ----------
+        users : iterable, optional
+            Ids; everybody by default.
+        n, exclude_seen, among
+            As for `recommend`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `user`, `rank` (from 1), `item`, `title`, `score`.
+        """
+        import pandas as pd
+
+        n = int(check_positive("n", n, integer=True))
+        ids = self.data.users.decode(np.arange(1, self.data.n_users)) if users is None else list(users)
+        codes = self._codes(self.data.users, ids)
+        if exclude_seen and self.data.seen is None:
+            raise DataError(
+                "it is not known what the users have seen: the file with it was not beside the saved weights. Pass "
+                "`exclude_seen=False`."
+            )
+        scorer = self.data.scorer(self.model)
+        if among is not None:
+            scorer = _only(scorer, self._codes(self.data.items, list(among)))
+        best, scores = top_items(scorer, codes, n, self.data.seen if exclude_seen else None)
+        kept = best > 0
+        where, ranks = np.nonzero(kept)
+        items = best[kept]
+        return pd.DataFrame(
+            {
+                "user": [ids[i] for i in where],
+                "rank": ranks + 1,
+                "item": self.data.items.decode(items),
+                "title": self._titles(items),
+                "score": scores[kept],
+            }
+        )
+
+    def similar_items(self, item: Any, n: int = 10, *, min_ratings: int = 1) -> pd.DataFrame:
+        """Return the items whose factors point the same way.
+
+        Parameters
+        ----------
+        item : hashable
+            Id.
+        n : int, default 10
+        min_ratings : int, default 1
+            Leave out items with fewer training ratings, whose factors say little.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `item`, `title`, `similarity` (cosine, -1 to 1), `ratings`; most alike first.
+
+        Raises
+        ------
+        DataError
+            If the item is unknown: the mean embedding is like nothing in particular.
+        """
+        import pandas as pd
+
+        n = int(check_positive("n", n, integer=True))
+        code = self._known_item(item)
+        factors = self._item_table("item_factors")
+        unit = factors / np.maximum(np.linalg.norm(factors, axis=1, keepdims=True), 1e-12)
+        similarity = unit @ unit[code]
+        usable = self.data.item_counts >= max(min_ratings, 0)
+        usable[[0, code]] = False
+        order = np.flatnonzero(usable)
+        order = order[np.argsort(-similarity[order], kind="stable")][:n]
+        return pd.DataFrame(
+            {
+                "item": self.data.items.decode(order),
+                "title": self._titles(order),
+                "similarity": similarity[order],
+                "ratings": self.data.item_counts[order],
+            }
+        )
+
+    def item_bias(self, names: Mapping[Any, str] | None = None, *, min_ratings: int = 1) -> pd.DataFrame:
+        """Return the items with their bias: how good each is, whoever watches.
+
+        Parameters
+        ----------
+        names : mapping, optional
+            Item id -> title; the titles of the data by default.
+        min_ratings : int, default 1
+            Leave out items with fewer training ratings.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `item`, `title`, `bias`, `ratings`; best first.
+
+        Raises
+        ------
+        DataError
+            If the model has no item bias.
+        """
+        bias = self._item_table("item_bias")[:, 0]
+        codes = self._usable_items(min_ratings)
+        codes = codes[np.argsort(-bias[codes], kind="stable")]
+        frame = self._item_frame(codes, names)
+        frame.insert(2, "bias", bias[codes])
+        return frame
+
+    def item_factors(
+        self, pca: int | None = None, names: Mapping[Any, str] | None = None, *, min_ratings: int = 1
+    ) -> pd.DataFrame:
+        """Return the factors of the items, or their first principal components.
+
+        Parameters
+        ----------
+        pca : int, optional
+            Number of components; the factors themselves by default.
+        names : mapping, optional
+            Item id -> title.
+        min_ratings : int, default 1
+            Leave out items with fewer training ratings.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `item`, `title`, `ratings`, then one column per factor (`0`, `1`, ...); most rated first. With `pca` the
+            frame's `attrs["explained"]` holds the share of the variance in each component.
+        """
+        import pandas as pd
+
+        codes = self._usable_items(min_ratings)
+        codes = codes[np.argsort(-self.data.item_counts[codes], kind="stable")]
+        factors = self._item_table("item_factors")[codes]
+        explained: list[float] | None = None
+        if pca is not None:
+            factors, explained = _principal_components(factors, int(check_positive("pca", pca, integer=True)))
+        columns = [str(i) for i in range(factors.shape[1])]
+        frame = self._item_frame(codes, names).join(pd.DataFrame(factors, columns=columns))
+        if explained is not None:
+            frame.attrs["explained"] = explained
+        return frame
+
+    def plot_item_factors(
+        self,
+        n: int = 50,
+        components: tuple[int, int] = (0, 1),
+        names: Mapping[Any, str] | None = None,
+        *,
+        items: Sequence[Any] | None = None,
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Draw two principal components of the item factors, with titles: items near each other are liked alike.
+
+        Parameters
+        ----------
+        n : int, default 50
+            The most rated items.
+        components : pair of int, default (0, 1)
+            Which components.
+        names : mapping, optional
+            Item id -> title.
+        items : sequence, optional
+            Draw these ids instead.
+        ax : matplotlib axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        frame = self.item_factors(max(components) + 1, names)
+        if items is not None:
+            wanted = {self._known_item(item): rank for rank, item in enumerate(items)}
+            codes = self.data.items.encode(frame.item)
+            frame = frame[[int(code) in wanted for code in codes]]
+        else:
+            frame = frame.head(int(check_positive("n", n, integer=True)))
+        across, up = (frame[str(component)].to_numpy() for component in components)
+        ax = scatter_titles(get_ax(ax, (11, 9)), across, up, frame.title.tolist())
+        ax.set_xlabel(f"component {components[0]}")
+        ax.set_ylabel(f"component {components[1]}")
+        return ax
+
+    def ranking_metrics(self, k: int = 10, *, max_users: int | None = None) -> dict[str, float]:
+        """Recommend to the users of the validation set and compare with what they took there.
+
+        Parameters
+        ----------
+        k : int, default 10
+            Length of the lists.
+        max_users : int, optional
+            Of more users a fixed sample is measured.
+
+        Returns
+        -------
+        dict of str to float
+            `recall`, `ndcg`, `map` and `hit_rate` at `k`; see `learnkit.collab.ranking_metrics`. Items of the training
+            set are not recommended. With explicit feedback every held-out item counts, whatever its rating.
+
+        Raises
+        ------
+        DataError
+            If there is no validation set.
+        """
+        if self.data.held_out is None:
+            raise DataError("this data bunch has no validation set (`val_idxs`), so nothing to compare with.")
+        return rank_held_out(self.data.scorer(self.model), self.data.seen, self.data.held_out, k=k, max_users=max_users)
+
+    # ---------------------------------------------------------------- saving
+
+    def save(self, name: PathLike) -> Path:
+        """Save weights, ids, titles and what the users have seen; see `learnkit.collab.saving`.
+
+        Returns
+        -------
+        Path
+            The file of the weights; what was seen is in `{name}.seen.npz` beside it.
+        """
+        file = super().save(name)
+        write_seen(file, self.data)
+        return file
+
+    def load(self, name: PathLike) -> None:
+        """Load weights saved with `save`; nothing changes unless users, items and layers are the same.
+
+        Raises
+        ------
+        CheckpointError
+            As `Learner.load`, and if the file was saved for other users or items.
+        """
+        file = self._weights_file(name)
+        check_same_ids(read_meta(file), self.data, file)
+        load_model(self.model, file)
+
+    @classmethod
+    def from_file(cls, file: PathLike, *, device: torch.device | str | None = None) -> CollabLearner:
+        """Make the learner that was saved, without the ratings: to answer, not to train.
+
+        Parameters
+        ----------
+        file : path-like
+            What `save` returned; `.safetensors` is added if it is missing.
+        device : torch.device or str, optional
+
+        Returns
+        -------
+        CollabLearner
+
+        Raises
+        ------
+        CheckpointError
+            If the file is missing, damaged, or holds a model of your own class.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> from learnkit.collab import CollabFilterDataset, CollabLearner
+        >>> frame = pd.DataFrame({"user": list("aabb"), "item": list("xyxy"), "rating": [5, 1, 5, 1]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     cf = CollabFilterDataset.from_data_frame(folder, frame, "user", "item", "rating")
+        ...     file = cf.get_learner(4, val_idxs=[]).save("films")
+        ...     CollabLearner.from_file(file).data.items.ids.tolist()
+        ['x', 'y']
+        """
+        target = weights_path(file)
+        meta = read_meta(target)
+        data = restore_data(meta, target)
+        model = model_from_meta(meta, target)
+        load_model(model, target)
+        return cls(data, model, device=device)
+
+    # ---------------------------------------------------------------- private
+
+    def _optimizer(self, lrs: LRs, wds: LRs | None) -> LayerOptimizer:
+        if wds is None:
+            wds = default_wds(self.model, self.data) if self.wds is None else self.wds
+        return super()._optimizer(lrs, wds)
+
+    def _meta(self) -> dict[str, Any]:
+        return {**super()._meta(), "collab": ids_to_meta(self.data, self.model)}
+
+    def _codes(self, vocabulary: Vocabulary, ids: Any) -> NDArray[np.int64]:
+        """Return the codes of ids, and warn of those that are unknown."""
+        codes = vocabulary.encode(ids).astype(np.int64)
+        if (codes == 0).any():
+            unknown = vocabulary.unknown(ids)
+            listing = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            known = vocabulary.decode([1])[0]
+            hint = ""
+            if type(unknown[0]) is not type(known) and not isinstance(unknown[0], np.generic):
+                hint = f" The known ids are like {known!r}, of type {type(known).__name__}."
+            warnings.warn(
+                f"{len(unknown)} unknown {vocabulary.what}(s), {listing}: the mean embedding is used.{hint}",
+                stacklevel=3,
+            )
+        return codes
+
+    def _known_item(self, item: Any) -> int:
+        code = self.data.items.encode_one(item)
+        if not code:
+            known = ", ".join(map(repr, self.data.items.decode(range(1, min(4, self.data.n_items)))))
+            raise DataError(f"unknown item {item!r}; the ids are like {known}.")
+        return code
+
+    def _titles(self, codes: NDArray[np.int64]) -> list[str]:
+        if self.data.titles is None:
+            return [str(item) for item in self.data.items.decode(codes)]
+        return [self.data.titles[code - 1] for code in codes]
+
+    def _usable_items(self, min_ratings: int) -> NDArray[np.int64]:
+        usable = self.data.item_counts >= max(min_ratings, 0)
+        usable[0] = False
+        return np.flatnonzero(usable)
+
+    def _item_frame(self, codes: NDArray[np.int64], names: Mapping[Any, str] | None) -> pd.DataFrame:
+        import pandas as pd
+
+        items, titles = self.data.items.decode(codes), self._titles(codes)
+        if names is not None:
+            known = dict(names.items())
+            titles = [str(known.get(item, title)) for item, title in zip(items, titles, strict=True)]
+        return pd.DataFrame({"item": items, "title": titles, "ratings": self.data.item_counts[codes]})
+
+    def _item_table(self, name: str) -> NDArray[np.float32]:
+        table = getattr(self.model, name, None)
+        if not isinstance(table, nn.Embedding):
+            kind = type(self.model).__name__
+            raise DataError(f"the model {kind} has no table `{name}`; EmbeddingDotBias, the default model, has.")
+        return table.weight.detach().cpu().numpy()
+
+
+def build_model(model: ModelLike, data: CollabFilterData, n_factors: int, *, sparse: bool) -> nn.Module:
+    """Return `model` if it is made already, else make it for the data."""
+    if isinstance(model, nn.Module):
+        return model
+    made = model(data.n_users, data.n_items, n_factors, data.y_range, mean=data.mean, sparse=sparse)
+    if sparse and not all(isinstance(module, nn.Embedding) for module in made.children()):
+        raise ValueError(
+            f"`sparse` needs a model of tables only, and {type(made).__name__} has layers that are no tables. Use "
+            "EmbeddingDotBias, or leave `sparse` out."
+        )
+    return made
+
+
+def factors_and_biases(model: nn.Module) -> list[LayerGroup]:
+    """Split a model into its factors and the rest (biases, the layers of a network)."""
+    if not isinstance(model, EmbeddingModel):
+        return [[model]]
+    factors = [model.user_factors, model.item_factors]
+    rest = [module for module in model.children() if not any(module is table for table in factors)]
+    return [factors, rest] if rest else [factors]
+
+
+def default_wds(model: nn.Module, data: CollabFilterData) -> list[float] | None:
+    """Return the weight decay of each layer group; none for a model of the user's own."""
+    if not isinstance(model, EmbeddingModel):
+        return None
+    wds = IMPLICIT_WDS if isinstance(data.target, Preference) else EXPLICIT_WDS
+    return list(wds[: len(factors_and_biases(model))])
+
+
+def dense_opt(params: Any, lr: float) -> Optimizer:
+    """AdamW with betas (0.9, 0.98), in one kernel per step: tables are large and batches small."""
+    return torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.98), weight_decay=0, fused=True)
+
+
+def sparse_opt(params: Any, lr: float) -> Optimizer:
+    """Adam that touches only the rows of the batch."""
+    return torch.optim.SparseAdam(params, lr=lr, betas=(0.9, 0.98))
+
+
+def _principal_components(factors: NDArray[np.float32], n: int) -> tuple[NDArray[np.float32], list[float]]:
+    most = min(factors.shape)
+    if n > most:
+        raise ValueError(
+            f"`pca` must be at most {most} for {factors.shape[0]} items with {factors.shape[1]} factors; got {n}."
+        )
+    centred = factors - factors.mean(0)
+    left, sizes, directions = np.linalg.svd(centred, full_matrices=False)
+    # A component has no sign of its own: let its largest loading be positive, so that a plot does not flip.
+    signs = np.sign(directions[np.arange(n), np.abs(directions[:n]).argmax(1)])
+    share = sizes**2 / max(float((sizes**2).sum()), 1e-30)
+    return (left[:, :n] * sizes[:n] * signs).astype(np.float32), share[:n].tolist()
+
+
+def _only(
+    scorer: Callable[[NDArray[np.int64]], Tensor], codes: NDArray[np.int64]
+) -> Callable[[NDArray[np.int64]], Tensor]:
+    """Return a scorer that gives every item but `codes` no chance."""
+    allowed = torch.from_numpy(codes)
+
+    def score(users: NDArray[np.int64]) -> Tensor:
+        scores = scorer(users)
+        chosen = torch.full_like(scores, -torch.inf)
+        chosen[:, allowed] = scores[:, allowed]
+        return chosen
+
+    return score
+
+
+def _is_many(value: Any) -> bool:
+    return isinstance(value, list | np.ndarray) or hasattr(value, "to_numpy")

@@ -66,7 +66,7 @@ def torchvision_loaders(folder: Path) -> tuple[DataLoader[Any], DataLoader[Any]]
     ]
     augment = [
         v2.RandomResizedCrop(SZ, scale=(1 / 1.1**2, 1.0), ratio=(1.0, 1.0)),
-        v2.RandomApply([v2.RandomRotation(10, v2.InterpolationMode.BILINEAR)], p=0.75),
+        v2.RandomApply([v2.RandomRotation([-10, 10], v2.InterpolationMode.BILINEAR)], p=0.75),
         v2.ColorJitter((0.95, 1.05), (0.95, 1.05)),
         v2.RandomHorizontalFlip(),
     ]

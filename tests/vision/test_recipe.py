@@ -190,10 +190,9 @@ class TestInterpret:
 class TestCam:
     def test_marks_where_the_class_is(self):
         # One channel fires on bright pixels, and its mean is the score of class 1: the map must be the bright square.
-        conv = nn.Conv2d(3, 2, 1, bias=True)
+        conv = nn.Conv2d(3, 2, 1, bias=False)
         with torch.no_grad():
             conv.weight.copy_(torch.tensor([[-1.0] * 3, [1.0] * 3])[..., None, None])
-            conv.bias.zero_()
         model = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         x = torch.zeros(2, 3, 16, 16)
         x[0, :, 2:6, 2:6] = 1

@@ -1,0 +1,339 @@
+"""Tables: learnkit beside a bare loop over tensor slices, fastai v2 and scikit-learn's boosted trees.
+
+    python -m benchmarks.tabular adult      Adult, official split: accuracy of 3 seeds, all contestants in one run
+    python -m benchmarks.tabular speed      Adult: seconds per epoch at batch 64 and 512, interleaved
+    python -m benchmarks.tabular flights    arrival delay, time-ordered split: RMSE beside boosted trees
+    python -m benchmarks.tabular prepare    1 million rows through proc_df, beside pandas' own operations
+    python -m benchmarks.tabular memory     5 million rows: peak memory of preparing and training
+
+fastai is left out with a note where it is not installed. `--threads` (default 1) goes for every contestant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from benchmarks.timing import interleave, machine, table
+from learnkit import seed_everything
+from learnkit.datasets import adult_frames
+from learnkit.tabular import ColumnarModelData, TabularLearner, cont_cat_split, proc_df, train_cats
+from learnkit.tabular.learner import adamw
+
+FOLDER = tempfile.mkdtemp()
+
+
+# ---------------------------------------------------------------- Adult
+
+
+def adult_data(bs: int) -> ColumnarModelData:
+    """Prepare with what the training rows say; the official test rows are the validation set."""
+    train, test = adult_frames()
+    _, cat_names = cont_cat_split(train, dep_var="income")
+    train_cats(train, cat_names)
+    df, y, nas, mapper = proc_df(train, "income")
+    test_df, test_y, _, _ = proc_df(test, "income", na_dict=nas, mapper=mapper)
+    both = pd.concat([df, test_df], ignore_index=True)
+    labels = np.concatenate([np.asarray(y), np.asarray(test_y)])
+    val_idxs = np.arange(len(df), len(both))
+    return ColumnarModelData.from_data_frame(FOLDER, val_idxs, both, labels, bs=bs, is_reg=False, mapper=mapper)
+
+
+def adult_learner(bs: int = 512, arch: str = "mlp") -> TabularLearner:
+    learn = adult_data(bs).get_learner(arch=arch)
+    learn.no_progress()
+    return learn
+
+
+def adult_mlp(seed: int) -> float:
+    seed_everything(seed)
+    return adult_learner().fit_one_cycle(5, 1e-2, wds=0.3)["accuracy"]
+
+
+def adult_ple(seed: int) -> float:
+    seed_everything(seed)
+    return adult_learner(256, "ple").fit_one_cycle(20, 3e-3, wds=0.3)["accuracy"]
+
+
+def adult_trees(seed: int) -> float:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    train, test = adult_frames()
+    text = train.select_dtypes(exclude="number").columns.drop("income")
+    for name in text:
+        train[name] = train[name].astype("category")
+        test[name] = test[name].astype(train[name].dtype)
+    model = HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=seed)
+    model.fit(train.drop(columns="income"), train["income"])
+    return float(model.score(test.drop(columns="income"), test["income"]))
+
+
+def fastai_learner(bs: int, seed: int, n_valid: int | None = None) -> Any:
+    """Make fastai v2's default: its own split of columns, its own processing, its own model and rates."""
+    from fastai.tabular.all import (
+        Categorify,
+        CategoryBlock,
+        FillMissing,
+        Normalize,
+        TabularPandas,
+        accuracy,
+        cont_cat_split,
+        set_seed,
+        tabular_learner,
+    )
+
+    set_seed(seed)
+    train, test = adult_frames()
+    both = pd.concat([train, test if n_valid is None else test[:n_valid]], ignore_index=True)
+    cont_names, cat_names = cont_cat_split(train, dep_var="income")
+    splits = (list(range(len(train))), list(range(len(train), len(both))))
+    to = TabularPandas(
+        both, [Categorify, FillMissing, Normalize], cat_names, cont_names, "income", CategoryBlock(), splits=splits
+    )
+    learn = tabular_learner(to.dataloaders(bs=bs, path=FOLDER), metrics=accuracy)
+    learn.remove_cbs([cb for cb in learn.cbs if cb.name == "progress"])
+    learn.logger = lambda *args, **kwargs: None
+    return learn
+
+
+def adult_fastai(bs: int) -> Callable[[int], float]:
+    def run(seed: int) -> float:
+        learn = fastai_learner(bs, seed)
+        learn.fit_one_cycle(5)
+        return float(learn.validate()[1])
+
+    return run
+
+
+def have_fastai() -> bool:
+    try:
+        import fastai.tabular.all  # noqa: F401
+    except ImportError:
+        print("fastai is not installed here: left out. pip install fastai")
+        return False
+    return True
+
+
+def adult(seeds: int) -> None:
+    contestants: dict[str, Callable[[int], float]] = {
+        "learnkit mlp, 5 epochs (bs 512)": adult_mlp,
+        "learnkit ple, 20 epochs (bs 256)": adult_ple,
+        "HistGradientBoosting": adult_trees,
+    }
+    if have_fastai():
+        contestants |= {
+            "fastai v2, 5 epochs (bs 64)": adult_fastai(64),
+            "fastai v2, 5 epochs (bs 512)": adult_fastai(512),
+        }
+    print(f"Adult, official split, accuracy on the 16,281 test rows, {seeds} seeds ({machine()})\n")
+    print("| | mean | each | s per run |\n|---|---|---|---|")
+    for name, run in contestants.items():
+        started = time.perf_counter()
+        figures = [run(seed) for seed in range(seeds)]
+        seconds = (time.perf_counter() - started) / seeds
+        each = ", ".join(f"{value:.4f}" for value in figures)
+        print(f"| {name} | {statistics.mean(figures):.4f} | {each} | {seconds:.1f} |", flush=True)
+
+
+def speed(rounds: int) -> None:
+    with_fastai = have_fastai()
+    for bs in (64, 512):
+        learn = adult_learner(bs)
+        learn.data.val_dl = None
+        bare = adult_learner(bs)
+
+        def ours(learn: TabularLearner = learn) -> float:
+            started = time.perf_counter()
+            learn.fit(1e-3, 1, metrics=[])
+            return 1000 * (time.perf_counter() - started)
+
+        def loop(bare: TabularLearner = bare, bs: int = bs) -> float:
+            cats, conts, y = bare.data.trn_dl.tensors  # type: ignore[attr-defined]
+            return 1000 * bare_epoch(bare.model, cats.long(), conts, y, bs)
+
+        contestants: dict[str, Callable[[], float]] = {"bare loop": loop, "learnkit": ours}
+        if with_fastai:
+            theirs_learner = fastai_learner(bs, 0, n_valid=64)
+
+            def theirs(learn: Any = theirs_learner) -> float:
+                started = time.perf_counter()
+                learn.fit(1, 1e-3)
+                return 1000 * (time.perf_counter() - started)
+
+            contestants["fastai v2"] = theirs
+        print(f"\nAdult, one epoch of 32,561 rows without validation, batch {bs} ({machine()})\n")
+        print(table(interleave(contestants, rounds), "bare loop", "ms"), flush=True)
+
+
+def bare_epoch(model: torch.nn.Module, cats: torch.Tensor, conts: torch.Tensor, y: torch.Tensor, bs: int) -> float:
+    """Train one epoch in the shortest loop there is over slices of whole tensors, and time it."""
+    started = time.perf_counter()
+    opt = adamw([{"params": list(model.parameters())}], lr=1e-3)
+    model.train()
+    order = torch.randperm(len(y))
+    for i in range(0, len(y), bs):
+        rows = order[i : i + bs]
+        loss = F.cross_entropy(model(cats[rows], conts[rows]), y[rows])
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+    return time.perf_counter() - started
+
+
+# ---------------------------------------------------------------- flights
+
+
+def flights(seeds: int) -> None:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    from examples.flights_delay import flight_data, flight_learner, flight_table
+
+    df = flight_table()
+    md, prepared, y, val_idxs = flight_data(df)
+    trn_idxs = np.setdiff1d(np.arange(len(prepared)), val_idxs)
+    X = prepared.to_numpy(np.float32)
+    coded = [name in md.cat_flds for name in prepared.columns]
+    print(f"arrival delay of {len(df):,} flights, the last {len(val_idxs):,} held out ({machine()})")
+    print(f"standard deviation of the held-out delays: {y[val_idxs].std():.2f} minutes")
+    for seed in range(seeds):
+        started = time.perf_counter()
+        trees = HistGradientBoostingRegressor(categorical_features=coded, random_state=seed).fit(
+            X[trn_idxs], y[trn_idxs]
+        )
+        error = trees.predict(X[val_idxs]) - y[val_idxs]
+        print(
+            f"seed {seed}  HistGradientBoosting  RMSE {np.sqrt(np.mean(error**2)):.2f}  {time.perf_counter() - started:.0f} s"
+        )
+        seed_everything(seed)
+        learn = flight_learner(flight_data(df)[0])
+        learn.no_progress()
+        started = time.perf_counter()
+        rmse = learn.fit_one_cycle(4, 2e-3, wds=1.0)["rmse"]
+        print(f"seed {seed}  learnkit              RMSE {rmse:.2f}  {time.perf_counter() - started:.0f} s", flush=True)
+
+
+# ---------------------------------------------------------------- preparing, memory
+
+
+def made_up(n: int) -> pd.DataFrame:
+    """Make ten columns of text categories, 5 to 5,000 of them, ten of numbers, and a target."""
+    rng = np.random.default_rng(0)
+    columns: dict[str, Any] = {}
+    for j in range(10):
+        names = np.array([f"level {i}" for i in range(int(5 * 10 ** (j / 3)))], dtype=object)
+        columns[f"cat{j}"] = pd.Series(names[rng.integers(0, len(names), n)], dtype="str")
+    for j in range(10):
+        columns[f"num{j}"] = rng.normal(size=n)
+    columns["y"] = rng.normal(size=n)
+    return pd.DataFrame(columns)
+
+
+def prepare(rounds: int) -> None:
+    df = made_up(1_000_000)
+
+    def pandas_alone() -> float:
+        started = time.perf_counter()
+        for j in range(10):
+            df[f"cat{j}"].astype("category")
+        numbers = df[[f"num{j}" for j in range(10)]]
+        (numbers - numbers.mean()) / numbers.std()
+        return time.perf_counter() - started
+
+    def ours() -> float:
+        started = time.perf_counter()
+        proc_df(df, "y")
+        return time.perf_counter() - started
+
+    print(f"1 million rows, 10 text and 10 number columns ({machine()}, pandas {pd.__version__})\n")
+    print(table(interleave({"pandas": pandas_alone, "proc_df": ours}, rounds), "pandas", "s"))
+
+
+def memory() -> None:
+    """Prepare and train on 5 million rows in a process of its own, and watch its resident memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "frame.pkl"
+        frame = made_up(5_000_000)
+        for j in range(10):
+            frame[f"cat{j}"] = frame[f"cat{j}"].astype("category")
+        frame.to_pickle(file)
+        del frame
+        gc.collect()
+        subprocess.run([sys.executable, "-m", "benchmarks.tabular", "memory-child", str(file)], check=True)
+
+
+def memory_child(file: str) -> None:
+    def resident() -> int:
+        fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+        return int(fields["VmRSS"].split()[0]) * 1024
+
+    # torch imports half of itself with the first optimizer; that is not the frame's size.
+    small, labels, _, _ = proc_df(made_up(100), "y")
+    learn = ColumnarModelData.from_data_frame(FOLDER, [0], small, np.asarray(labels)).get_learner(szs=[32])
+    learn.no_progress()
+    learn.fit(1e-3, 1)
+    before = resident()
+    df = pd.read_pickle(file)
+    size = int(df.memory_usage(deep=True).sum())
+    peak, done = [resident()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peak[0] = max(peak[0], resident())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    started = time.perf_counter()
+    prepared, y, _, _ = proc_df(df, "y")
+    print(
+        f"frame {size / 1e6:.0f} MB, prepared in {time.perf_counter() - started:.1f} s, now {(resident() - before) / 1e6:.0f} MB"
+    )
+    md = ColumnarModelData.from_data_frame(FOLDER, range(1000), prepared, np.asarray(y), bs=8192)
+    learn = md.get_learner(szs=[32])
+    learn.no_progress()
+    started = time.perf_counter()
+    learn.fit(1e-3, 1)
+    done.set()
+    watcher.join()
+    print(f"one epoch in {time.perf_counter() - started:.0f} s; tensors {md.nbytes / 1e6:.0f} MB")
+    print(
+        f"peak above the start {(peak[0] - before) / 1e6:.0f} MB = {(peak[0] - before) / size:.2f} x the frame (at most 2.5 wanted)"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["adult", "speed", "flights", "prepare", "memory", "memory-child"])
+    parser.add_argument("file", nargs="?")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    warnings.filterwarnings("ignore")  # fastai's and pandas' deprecations are not the point here
+    if options.what == "adult":
+        adult(options.seeds)
+    elif options.what == "speed":
+        speed(options.rounds)
+    elif options.what == "flights":
+        flights(options.seeds)
+    elif options.what == "prepare":
+        prepare(options.rounds)
+    elif options.what == "memory":
+        memory()
+    else:
+        memory_child(options.file)

@@ -1,0 +1,640 @@
+"""`TabularLearner`: train on a table, then predict raw rows, save the preparation with the model, look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from learnkit.core.device import default_device, to_np
+from learnkit.core.errors import CheckpointError, DataError, check_choice, check_positive
+from learnkit.core.plots import get_ax
+from learnkit.data.files import PathLike
+from learnkit.data.loaders import TensorLoader
+from learnkit.data.targets import Category, MultiCategory, Real, Target
+from learnkit.tabular.data import ColumnarModelData, frame_tensors
+from learnkit.tabular.model import MixedInputModel, quantile_edges
+from learnkit.tabular.preprocess import CategoryColumn, Mapper, NumberColumn
+from learnkit.train.checkpoint import load_model, read_meta, weights_path
+from learnkit.train.events import Callback
+from learnkit.train.learner import Learner
+from learnkit.train.loop import Loss
+from learnkit.train.metrics import Metric, MetricLike, as_metrics
+from learnkit.train.predictions import predict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["TabularLearner", "load_learner", "tabular_learner"]
+
+ARCHS = ("mlp", "ple")
+TARGETS: dict[str, type[Target]] = {"category": Category, "multi": MultiCategory, "real": Real}
+
+
+class TabularLearner(Learner):
+    """A learner for tables; make one with `ColumnarModelData.get_learner` or `load_learner`.
+
+    Besides what every learner does, it takes raw rows (`predict_df`), shows what it learned of each variable
+    (`embeddings`, `feature_importance`, `partial_dependence`), and saves how the table was prepared with its weights.
+
+    Attributes
+    ----------
+    data : ColumnarModelData
+    config : dict or None
+        What the model was made of, saved with it; `None` for a model of your own.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from learnkit.tabular import ColumnarModelData, proc_df
+    >>> trn = pd.DataFrame({"State": ["HE", "BY"] * 50, "Km": range(100), "Sales": range(100)})
+    >>> df, y, nas, mapper = proc_df(trn, "Sales")
+    >>> learn = ColumnarModelData.from_data_frame(".", range(80, 100), df, y, bs=16).get_learner(y_range=(0, 120))
+    >>> with learn.no_progress():
+    ...     results = learn.fit_one_cycle(3, 1e-2)
+    >>> learn.predict_df(pd.DataFrame({"Km": [50], "State": ["BY"]})).shape
+    (1, 1)
+    """
+
+    data: ColumnarModelData
+    config: dict[str, Any] | None = None
+
+    # ---------------------------------------------------------------- raw rows
+
+    def predict_df(self, df: pd.DataFrame, *, decode: bool = False) -> Any:
+        """Predict raw rows: a frame with the columns that `proc_df` was given in training.
+
+        Parameters
+        ----------
+        df : DataFrame
+            Columns in any order, the target's not needed. Unseen categories count as missing and columns that were
+            not there in training are ignored, with a warning.
+        decode : bool, default False
+            Return class names instead of log-probabilities (values, for a regression).
+
+        Returns
+        -------
+        array of shape (n, c), or list with `decode`
+            As `predict`: log-probabilities of classes, probabilities for several labels, values for a regression.
+
+        Raises
+        ------
+        DataError
+            If columns are missing, or it is not known how the training rows were prepared.
+        """
+        preds = predict(self.model, self.dl_from_df(df), self.data.target, precision=self.precision).preds
+        if not decode:
+            return preds
+        if self.data.target is None:
+            raise DataError("it is not known what is predicted, so there is nothing to decode.")
+        return self.data.target.decode(preds)
+
+    def dl_from_df(self, df: pd.DataFrame, bs: int = 4096) -> TensorLoader:
+        """Prepare raw rows as in training and return a loader of them, for `predict_dl`."""
+        mapper = self._mapper("raw rows cannot be prepared")
+        prepared = mapper.transform(df)
+        xs = frame_tensors(prepared, self.data.cat_sz, self.data.cont_flds)
+        return TensorLoader(xs, torch.zeros(len(df)), bs, widen=True)
+
+    # ---------------------------------------------------------------- saving
+
+    def load(self, name: PathLike) -> None:
+        """Load weights saved with `save`; nothing changes unless all of them fit.
+
+        Raises
+        ------
+        CheckpointError
+            As `Learner.load`, and if the file's model was trained on a table that was prepared differently: the same
+            codes would then mean other categories. `load_learner` opens such a file.
+        """
+        saved = read_meta(self._weights_file(name)).get("tabular") or {}
+        own = self._tabular_meta()
+        differ = [part for part in ("mapper", "cat_sz", "cont_flds") if saved.get(part, own[part]) != own[part]]
+        if saved and differ:
+            raise CheckpointError(
+                f"{self._weights_file(name)} was trained on a table that was prepared differently ({', '.join(differ)}), so "
+                "its codes and scales mean something else. Open it with load_learner(...), or prepare the frame with the "
+                "mapper it was trained with."
+            )
+        super().load(name)
+
+    def _meta(self) -> dict[str, Any]:
+        return {**super()._meta(), "tabular": self._tabular_meta()}
+
+    def _tabular_meta(self) -> dict[str, Any]:
+        data, target = self.data, self.data.target
+        kind = next((name for name, cls in TARGETS.items() if type(target) is cls), None)
+        return {
+            "mapper": None if data.mapper is None else data.mapper.to_dict(),
+            "cat_sz": [[name, size] for name, size in data.cat_sz],
+            "cont_flds": data.cont_flds,
+            "target": None
+            if kind is None or target is None
+            else {"kind": kind, "c": target.c, "classes": target.classes},
+            "model": self.config,
+        }
+
+    def _mapper(self, consequence: str) -> Mapper:
+        mapper = self.data.mapper
+        if mapper is None:
+            raise DataError(
+                f"it is not known how the training frame was prepared, so {consequence}. Use `proc_df`, and if its frame "
+                "lost the note of it on the way, pass mapper= to from_data_frame."
+            )
+        made = set(mapper.outputs)
+        added = [name for name in (*self.data.cat_flds, *self.data.cont_flds) if name not in made]
+        if added:
+            raise DataError(
+                f"the columns {', '.join(map(str, added[:5]))} were added after `proc_df`, so {consequence}. Add them before."
+            )
+        return mapper
+
+    # ---------------------------------------------------------------- looking inside
+
+    def embeddings(self, var: str) -> pd.DataFrame:
+        """Return the embedding of a categorical variable: one row of numbers per category.
+
+        Parameters
+        ----------
+        var : str
+            The column's name.
+
+        Returns
+        -------
+        DataFrame of shape (n_codes, width)
+            The index holds the categories, first `"(missing)"` (the codes, if it is not known how they were made).
+
+        Raises
+        ------
+        DataError
+            If there is no such categorical column.
+        """
+        embs = getattr(self.model, "embs", None)
+        if var not in self.data.cat_flds or embs is None:
+            raise DataError(
+                f"there is no categorical column {var!r}; there are: {', '.join(map(str, self.data.cat_flds))}."
+            )
+        weight = to_np(embs.embs[self.data.cat_flds.index(var)].weight)
+        return pd.DataFrame(weight, index=pd.Index(self._categories(var)[: len(weight)], name=var))
+
+    def plot_embeddings(self, var: str, *, n_labels: int = 60, ax: Axes | None = None) -> Axes:
+        """Draw the categories of a variable where the first two principal components of their embedding put them.
+
+        Categories with a similar effect lie close together.
+
+        Parameters
+        ----------
+        var : str
+            The column's name.
+        n_labels : int, default 60
+            Label at most so many categories, the first ones.
+        ax : matplotlib axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        frame = self.embeddings(var)
+        if self.data.mapper is not None and len(frame) > 2:
+            frame = frame.iloc[1:]  # what is missing is not a category
+        centred = frame.to_numpy() - frame.to_numpy().mean(0)
+        u, s, _ = np.linalg.svd(centred, full_matrices=False)
+        points = (u * s)[:, :2] if centred.shape[1] > 1 else np.c_[u * s, np.zeros(len(u))]
+        share = s**2 / max((s**2).sum(), 1e-12)
+        ax = get_ax(ax, (7, 5))
+        ax.scatter(points[:, 0], points[:, 1], s=18)
+        for label, (x, y) in list(zip(frame.index, points, strict=True))[:n_labels]:
+            ax.annotate(str(label), (x, y), xytext=(3, 3), textcoords="offset points", fontsize=8)
+        ax.margins(0.1)
+        ax.set_title(f"embedding of {var}")
+        ax.set_xlabel(f"component 1 ({share[0]:.0%})")
+        ax.set_ylabel(f"component 2 ({share[1]:.0%})" if len(share) > 1 else "")
+        return ax
+
+    def feature_importance(
+        self,
+        metric: MetricLike | None = None,
+        *,
+        n_repeats: int = 1,
+        max_rows: int = 20_000,
+        seed: int = 42,
+    ) -> pd.DataFrame:
+        """Measure how much worse the validation result gets when a column's values change places between the rows.
+
+        Parameters
+        ----------
+        metric : str, function or Metric, optional
+            What gets worse; the validation loss by default.
+        n_repeats : int, default 1
+            Shuffles per column; the mean is returned.
+        max_rows : int, default 20,000
+            Use at most so many validation rows, chosen at random.
+        seed : int, default 42
+            Of the shuffles.
+
+        Returns
+        -------
+        DataFrame
+            Columns `column`, `importance` (the change for the worse) and `std` (over the repeats), the most important
+            first. A number and its `_na` flag are shuffled together.
+
+        References
+        ----------
+        Breiman 2001, "Random Forests"; Fisher, Rudin & Dominici 2019.
+        """
+        check_positive("n_repeats", n_repeats, integer=True)
+        rng = np.random.default_rng(seed)
+        (cats, conts), y = self._validation_rows(max_rows, rng)
+        scorer = None if metric is None else as_metrics([metric])[0]
+
+        def score(cats: Tensor, conts: Tensor) -> float:
+            dl = TensorLoader((cats, conts), y, 4096, widen=True)
+            results = self.validate(dl, metrics=[] if scorer is None else [scorer])
+            return results["val_loss" if scorer is None else scorer.name]
+
+        base = score(cats, conts)
+        sign = -1.0 if scorer is not None and _higher_is_better(scorer) else 1.0
+        rows = []
+        for column, cat_js, cont_js in self._variables():
+            changes = []
+            for _ in range(int(n_repeats)):
+                order = torch.from_numpy(rng.permutation(len(y)))
+                new_cats, new_conts = cats.clone(), conts.clone()
+                new_cats[:, cat_js], new_conts[:, cont_js] = cats[order][:, cat_js], conts[order][:, cont_js]
+                changes.append(sign * (score(new_cats, new_conts) - base))
+            rows.append((column, float(np.mean(changes)), float(np.std(changes))))
+        frame = pd.DataFrame(rows, columns=["column", "importance", "std"])
+        return frame.sort_values("importance", ascending=False, ignore_index=True)
+
+    def plot_importance(self, importance: pd.DataFrame | None = None, *, n: int = 20, ax: Axes | None = None) -> Axes:
+        """Draw `feature_importance` as bars.
+
+        Parameters
+        ----------
+        importance : DataFrame, optional
+            What `feature_importance` returned; computed by default.
+        n : int, default 20
+            The most important so many.
+        ax : matplotlib axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        frame = (self.feature_importance() if importance is None else importance).head(n)[::-1]
+        ax = get_ax(ax, (6.4, 1 + 0.3 * len(frame)))
+        ax.barh(frame["column"].astype(str), frame["importance"], xerr=frame["std"])
+        ax.set_xlabel("loss added by shuffling the column" if importance is None else "importance")
+        return ax
+
+    def partial_dependence(
+        self,
+        var: str,
+        *,
+        n_points: int = 30,
+        max_rows: int = 1000,
+        target: Any = None,
+        seed: int = 42,
+    ) -> pd.DataFrame:
+        """Predict validation rows with one column set to each of its values in turn, all else as it is.
+
+        Parameters
+        ----------
+        var : str
+            The column's name, as in the raw frame.
+        n_points : int, default 30
+            Values of a number to try, at its quantiles from 1% to 99%.
+        max_rows : int, default 1000
+            Validation rows to average over, chosen at random.
+        target : Any, optional
+            Whose probability: a class; the last one by default. For several numbers, which of them (0, 1, ...).
+        seed : int, default 42
+            Of the choice of rows.
+
+        Returns
+        -------
+        DataFrame
+            Columns `var` (raw values or categories) and `prediction`, the mean probability or value.
+
+        References
+        ----------
+        Friedman 2001, "Greedy Function Approximation".
+        """
+        rng = np.random.default_rng(seed)
+        (cats, conts), y = self._validation_rows(max_rows, rng)
+        score = self._which_score(target)
+        if var in self.data.cat_flds:
+            j, labels = self.data.cat_flds.index(var), self._categories(var)
+            codes = [int(code) for code in np.unique(cats[:, j].numpy())]
+            values: list[Any] = [labels[code] for code in codes]
+            inputs: list[float] = [float(code) for code in codes]
+            into, flag = cats, None
+        elif var in self.data.cont_flds:
+            j = self.data.cont_flds.index(var)
+            known = conts[:, j].numpy()
+            inputs = [float(v) for v in np.unique(np.quantile(known, np.linspace(0.01, 0.99, n_points)))]
+            column = self.data.mapper.column(var) if self.data.mapper is not None and var in self._raw_names() else None
+            scale = (column.std, column.mean) if isinstance(column, NumberColumn) else (1.0, 0.0)
+            values = [v * scale[0] + scale[1] for v in inputs]
+            into = conts
+            flag = self.data.cont_flds.index(f"{var}_na") if f"{var}_na" in self.data.cont_flds else None
+        else:
+            names = (*self.data.cat_flds, *self.data.cont_flds)
+            raise DataError(f"there is no column {var!r}; there are: {', '.join(map(str, names[:20]))}.")
+        means = []
+        if flag is not None:
+            conts[:, flag] = 0.0
+        for value in inputs:
+            into[:, j] = value
+            preds = self.predict_dl(TensorLoader((cats, conts), y, 4096, widen=True))
+            means.append(float(score(preds).mean()))
+        return pd.DataFrame({var: values, "prediction": means})
+
+    def plot_partial_dependence(self, var: str, *, target: Any = None, ax: Axes | None = None) -> Axes:
+        """Draw `partial_dependence`: a line for a number, bars for a category.
+
+        Parameters
+        ----------
+        var : str
+            The column's name.
+        target : Any, optional
+            Whose probability, see `partial_dependence`.
+        ax : matplotlib axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        frame = self.partial_dependence(var, target=target)
+        ax = get_ax(ax)
+        if var in self.data.cat_flds:
+            ax.barh(frame[var].astype(str), frame["prediction"])
+            ax.set_xlabel("mean prediction")
+            ax.set_ylabel(var)
+        else:
+            ax.plot(frame[var], frame["prediction"], marker=".")
+            ax.set_xlabel(var)
+            ax.set_ylabel("mean prediction")
+        return ax
+
+    # ---------------------------------------------------------------- private
+
+    def _categories(self, var: str) -> list[Any]:
+        size = dict(self.data.cat_sz)[var]
+        if self.data.mapper is not None and var in self._raw_names():
+            column = self.data.mapper.column(var)
+            if isinstance(column, CategoryColumn):
+                return ["(missing)", *column.levels]
+        return list(range(size))
+
+    def _raw_names(self) -> list[Any]:
+        return [] if self.data.mapper is None else [column.name for column in self.data.mapper.columns]
+
+    def _variables(self) -> list[tuple[Any, list[int], list[int]]]:
+        """Return the raw columns, each with the positions of what it became among codes and among numbers."""
+        of_output: dict[Any, Any] = {}
+        for column in self.data.mapper.columns if self.data.mapper is not None else ():
+            if isinstance(column, CategoryColumn):
+                of_output |= dict.fromkeys(column.outputs, column.name)
+            else:
+                of_output |= {column.name: column.name, f"{column.name}_na": column.name}
+        found: dict[Any, tuple[list[int], list[int]]] = {}
+        for part, names in enumerate((self.data.cat_flds, self.data.cont_flds)):
+            for j, name in enumerate(names):
+                found.setdefault(of_output.get(name, name), ([], []))[part].append(j)
+        return [(name, *positions) for name, positions in found.items()]
+
+    def _validation_rows(self, max_rows: int, rng: np.random.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        dl = self._loader(False)
+        if not isinstance(dl, TensorLoader) or (not self.data.cat_flds and not self.data.cont_flds):
+            raise DataError("this needs a validation set made by ColumnarModelData.from_data_frame.")
+        cats, conts, y = dl.tensors
+        rows = np.sort(rng.choice(len(y), min(int(max_rows), len(y)), replace=False))
+        index = torch.from_numpy(rows).to(y.device)
+        return (cats[index].cpu(), conts[index].cpu()), y[index].cpu()
+
+    def _which_score(self, target: Any) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        kind = self.data.target
+        classes = None if kind is None else kind.classes
+        if classes is not None:
+            if target is not None and target not in classes:
+                raise DataError(
+                    f"`target` must be one of the classes {', '.join(map(str, classes[:8]))}; got {target!r}."
+                )
+            column = len(classes) - 1 if target is None else classes.index(target)
+        else:
+            column = 0 if target is None else int(target)
+        return lambda preds: (preds if kind is None else kind.to_proba(preds)).reshape(len(preds), -1)[:, column]
+
+
+def tabular_learner(
+    data: ColumnarModelData,
+    emb_szs: Sequence[tuple[int, int]] | None = None,
+    n_cont: int | None = None,
+    emb_drop: float | None = None,
+    out_sz: int | None = None,
+    szs: Sequence[int] | None = None,
+    drops: Sequence[float] | float | None = None,
+    y_range: tuple[float, float] | None = None,
+    use_bn: bool = False,
+    metrics: Sequence[MetricLike] | None = None,
+    *,
+    arch: str = "mlp",
+    opt_fn: Callable[..., Optimizer] | None = None,
+    crit: Loss | None = None,
+    callbacks: Sequence[Callback] | None = None,
+    device: torch.device | str | None = None,
+    precision: str = "fp32",
+    accumulate: int = 1,
+    compile: bool | str = False,
+) -> TabularLearner:
+    """Make model and learner; see `ColumnarModelData.get_learner`, which calls this."""
+    check_choice("arch", arch, ARCHS)
+    if not data.cat_flds and not data.cont_flds:
+        raise DataError(
+            "this data was not made by from_data_frame, so there is no standard model for it. Write one that is called as "
+            "model(x1, x2, ...) and use Learner(data, model)."
+        )
+    sizes = data.emb_szs if emb_szs is None else [(int(c), int(s)) for c, s in emb_szs]
+    if len(sizes) != len(data.cat_sz):
+        raise DataError(
+            f"`emb_szs` must have one (codes, width) per categorical column: got {len(sizes)} for the {len(data.cat_sz)} columns "
+            f"{', '.join(map(str, data.cat_flds))}."
+        )
+    for (name, codes), (c, _) in zip(data.cat_sz, sizes, strict=True):
+        if c < codes:
+            raise DataError(f"the embedding of {name!r} has {c} codes; the column needs {codes} (0 is for missing).")
+    if n_cont is not None and n_cont != len(data.cont_flds):
+        raise DataError(f"`n_cont` is {n_cont}; the data has {len(data.cont_flds)} continuous columns.")
+    plain = arch == "mlp"
+    widths = [int(size) for size in (szs if szs is not None else [200, 100] if plain else [256, 128])]
+    if drops is None:
+        drops = 0.0 if plain else 0.3
+    config = {
+        "arch": arch,
+        "emb_szs": sizes,
+        "n_cont": len(data.cont_flds),
+        "emb_drop": float(emb_drop if emb_drop is not None else 0.0 if plain else 0.1),
+        "out_sz": int(out_sz if out_sz is not None else data.c),
+        "szs": widths,
+        "drops": [float(drops)] * len(widths) if isinstance(drops, int | float) else [float(p) for p in drops],
+        "y_range": None if y_range is None else [float(value) for value in y_range],
+        "use_bn": bool(use_bn),
+    }
+    edges = None
+    if not plain:
+        if not isinstance(data.trn_dl, TensorLoader):
+            raise DataError(f"arch={arch!r} needs training rows that were made by from_data_frame.")
+        edges = quantile_edges(data.trn_dl.tensors[1])
+        config["n_edges"] = edges.shape[1]
+    where = torch.device(device) if device is not None else default_device()
+    if where.type == "cuda" and data.nbytes < torch.cuda.mem_get_info(where)[0] / 2:
+        data.to(where)
+    learn = _assemble(
+        data,
+        config,
+        edges,
+        opt_fn,
+        crit,
+        metrics,
+        callbacks,
+        where,
+        precision=precision,
+        accumulate=accumulate,
+        compile=compile,
+    )
+    if isinstance(data.trn_dl, TensorLoader) and config["out_sz"] == data.c:
+        _start_at_the_average(learn.model, data.trn_dl.tensors[-1], data.target)
+    return learn
+
+
+def load_learner(path: PathLike, *, device: torch.device | str | None = None) -> TabularLearner:
+    """Open a model saved by `TabularLearner.save`, ready to predict raw rows, without its training data.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, `PATH/models/{name}.safetensors`. It holds weights and text, and nothing in it is executed.
+    device : torch.device or str, optional
+        CUDA, then MPS, then CPU by default.
+
+    Returns
+    -------
+    TabularLearner
+        For `predict_df`, `embeddings` and the like; to train on, give it data with `set_data`.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or was not saved by a `TabularLearner` with a model of `get_learner`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from learnkit.tabular import ColumnarModelData, load_learner, proc_df
+    >>> trn = pd.DataFrame({"State": ["HE", "BY"] * 50, "Km": range(100), "Sales": range(100)})
+    >>> df, y, nas, mapper = proc_df(trn, "Sales")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     learn = ColumnarModelData.from_data_frame(folder, None, df, y, bs=16).get_learner()
+    ...     again = load_learner(learn.save("sales"))
+    >>> bool((learn.predict_df(trn) == again.predict_df(trn)).all())
+    True
+    """
+    target_path = weights_path(path)
+    meta = read_meta(target_path).get("tabular")
+    if not isinstance(meta, dict) or meta.get("model") is None or meta.get("target") is None:
+        raise CheckpointError(
+            f"{target_path} does not say how its table was prepared and its model made; it was not saved by a learner of "
+            "ColumnarModelData.get_learner. Make the learner as for training, and use learn.load."
+        )
+    try:
+        kind = TARGETS[meta["target"]["kind"]]
+        target = kind(meta["target"]["c"] if kind is Real else meta["target"]["classes"])  # type: ignore[call-arg]
+        data = ColumnarModelData(
+            target_path.parent.parent,
+            [],
+            target=target,
+            cat_sz=[(name, size) for name, size in meta["cat_sz"]],
+            cont_flds=meta["cont_flds"],
+            mapper=None if meta["mapper"] is None else Mapper.from_dict(meta["mapper"]),
+        )
+        config = dict(meta["model"])
+        edges = torch.zeros(config["n_cont"], config["n_edges"]) if "n_edges" in config else None
+        where = torch.device(device) if device is not None else default_device()
+        learn = _assemble(data, config, edges, None, None, None, None, where)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise CheckpointError(f"the description of the table in {target_path} is damaged: {exc!r}.") from exc
+    load_model(learn.model, target_path)
+    learn.model.eval()
+    return learn
+
+
+def _assemble(
+    data: ColumnarModelData,
+    config: dict[str, Any],
+    edges: Tensor | None,
+    opt_fn: Callable[..., Optimizer] | None,
+    crit: Loss | None,
+    metrics: Sequence[MetricLike] | None,
+    callbacks: Sequence[Callback] | None,
+    device: torch.device,
+    *,
+    precision: str = "fp32",
+    accumulate: int = 1,
+    compile: bool | str = False,
+) -> TabularLearner:
+    """Make the model that `config` describes and a learner around it."""
+    y_range = None if config["y_range"] is None else tuple(config["y_range"])
+    model = MixedInputModel(
+        config["emb_szs"], config["n_cont"], config["emb_drop"], config["out_sz"], config["szs"], config["drops"], y_range,
+        config["use_bn"], edges=edges,
+    )  # fmt: skip
+    learn = TabularLearner(
+        data, model, opt_fn or adamw, crit, metrics, callbacks,
+        device=device, precision=precision, accumulate=accumulate, compile=compile,
+    )  # fmt: skip
+    learn.config = config
+    return learn
+
+
+@torch.no_grad()
+def _start_at_the_average(model: nn.Module, y: Tensor, target: Target | None) -> None:
+    """Let the first predictions be the average of the training rows, whatever the row.
+
+    Otherwise the first steps push all scores the same way, and with a `y_range` they can end where the sigmoid is flat
+    and stay there.
+    """
+    if not isinstance(model, MixedInputModel) or target is None:
+        return
+    if isinstance(target, Category):
+        bias = torch.bincount(y, minlength=target.c).clamp_min(1).double().div(len(y)).log()
+    else:
+        bias = y.double().reshape(len(y), -1).mean(0)
+        if isinstance(target, MultiCategory):
+            bias = torch.logit(bias, eps=1e-3)
+        elif model.y_range is not None:
+            low, high = model.y_range
+            bias = torch.logit((bias - low) / (high - low), eps=1e-3)
+    model.outp.weight.mul_(0.1)
+    model.outp.bias.copy_(bias)
+
+
+def adamw(params: Any, lr: float) -> Optimizer:
+    """AdamW as `Learner` uses it, in one kernel where there is one: small models spend much of their time here."""
+    tensors = [p for group in params for p in (group["params"] if isinstance(group, dict) else [group])]
+    fused = all(p.device.type in ("cpu", "cuda") for p in tensors)
+    return torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.99), weight_decay=0, fused=fused)
+
+
+def _higher_is_better(metric: Metric) -> bool:
+    return metric.name not in ("rmse", "mae", "mse", "exp_rmspe", "error_rate", "perplexity")

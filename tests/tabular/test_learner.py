@@ -1,0 +1,223 @@
+"""Training on tables, and life after it: raw rows, files, embeddings, importance, partial dependence."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from learnkit import CheckpointError, DataError, save_model
+from learnkit.tabular import (
+    ColumnarModelData,
+    MixedInputModel,
+    PiecewiseLinear,
+    get_cv_idxs,
+    load_learner,
+    proc_df,
+    quantile_edges,
+)
+from learnkit.train.checkpoint import read_meta
+
+
+def prepared(df: pd.DataFrame, y_fld: str) -> tuple[pd.DataFrame, NDArray[Any]]:
+    """Return the prepared columns and the target."""
+    out, y, _, _ = proc_df(df, y_fld)
+    assert y is not None
+    return out, y
+
+
+def sales(n=600, seed=0):
+    """A table in which sales depend on the state and, in a curve, on the distance; the rest is noise."""
+    rng = np.random.default_rng(seed)
+    df = pd.DataFrame(
+        {"State": rng.choice(["BY", "HE", "SH"], n), "Km": rng.uniform(0, 10, n), "Noise": rng.normal(size=n)}
+    )
+    df.loc[rng.random(n) < 0.1, "Km"] = np.nan
+    df["Sales"] = df["State"].map({"BY": 10, "HE": 14, "SH": 30}) + (df["Km"].fillna(5) - 5) ** 2 / 2
+    return df
+
+
+@pytest.fixture(params=["mlp", "ple"])
+def learn(request, tmp_path):
+    trn = sales()
+    df, y = prepared(trn, "Sales")
+    md = ColumnarModelData.from_data_frame(tmp_path, get_cv_idxs(len(df)), df, y, bs=32)
+    learn = md.get_learner(y_range=(0, 60), szs=[64, 32], drops=0.0, arch=request.param)
+    learn.no_progress()
+    learn.fit_one_cycle(12, 2e-2)
+    return learn
+
+
+def test_it_learns_and_says_what_it_learned(learn):
+    assert learn.validate()["rmse"] < 2.5  # the standard deviation is about 10
+    importance = learn.feature_importance(n_repeats=2)
+    assert importance["column"].tolist()[-1] == "Noise"
+    assert sorted(importance["column"]) == ["Km", "Noise", "State"]  # the flag goes with its number
+    assert learn.feature_importance("r2")["importance"].iloc[0] > 0.1
+    states = learn.partial_dependence("State")
+    assert states["State"].tolist()[-3:] == ["BY", "HE", "SH"]
+    assert states["prediction"].is_monotonic_increasing or len(states) == 4
+    curve = learn.partial_dependence("Km", n_points=21)
+    assert curve["Km"].between(0, 10).all()
+    assert curve["prediction"].iloc[10] < min(curve["prediction"].iloc[[0, -1]]) - 4
+
+
+def test_raw_rows_give_the_predictions_of_the_prepared_ones(learn):
+    raw = sales()
+    val = get_cv_idxs(len(raw))
+    np.testing.assert_allclose(learn.predict_df(raw.iloc[val]), learn.predict(), atol=1e-5)
+    with pytest.warns(UserWarning, match="never seen"):
+        learn.predict_df(pd.DataFrame({"Noise": [0.0], "Km": [1.0], "State": ["XX"]}))
+    with pytest.raises(DataError, match="missing: Km"):
+        learn.predict_df(raw.drop(columns="Km"))
+
+
+def test_a_fresh_process_predicts_the_same_from_raw_rows(learn, tmp_path):
+    path = learn.save("sales")
+    rows = sales(50, seed=1).drop(columns="Sales")
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    code = (
+        "import sys, json, pandas as pd\n"
+        "from learnkit.tabular import load_learner\n"
+        "print(json.dumps(load_learner(sys.argv[1]).predict_df(pd.read_csv(sys.argv[2])).tolist()))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, path, tmp_path / "rows.csv"], capture_output=True, text=True, check=True
+    )
+    np.testing.assert_allclose(json.loads(out.stdout), learn.predict_df(rows), rtol=1e-6, atol=1e-6)
+
+
+def test_the_file_holds_the_preparation_as_data(learn):
+    meta = read_meta(learn.save("sales"))
+    levels = [c["levels"] for c in meta["tabular"]["mapper"]["columns"] if c["kind"] == "category"]
+    assert levels == [["BY", "HE", "SH"]]
+    again = load_learner(learn.data.path / "models" / "sales")
+    assert repr(again.model) == repr(learn.model)
+    assert again.embeddings("State").equals(learn.embeddings("State"))
+    with pytest.raises(DataError, match="no validation"):
+        again.predict()
+
+
+def test_best_save_name_keeps_the_preparation_too(learn):
+    learn.fit(1e-4, 1, best_save_name="best")
+    assert load_learner(learn.data.path / "models" / "best").predict_df(sales(5)).shape == (5, 1)
+
+
+def test_weights_of_another_preparation_are_refused(learn, tmp_path):
+    learn.save("sales")
+    other = sales()
+    other["State"] = other["State"].replace("BY", "AA")
+    df, y = prepared(other, "Sales")
+    md = ColumnarModelData.from_data_frame(tmp_path, None, df, y)
+    same_shape = md.get_learner(y_range=(0, 60), szs=[64, 32], drops=0.0, arch=learn.config["arch"])
+    with pytest.raises(CheckpointError, match="prepared differently"):
+        same_shape.load("sales")
+    learn.load("sales")
+
+
+def test_load_learner_refuses_other_files(tmp_path):
+    path = save_model(torch.nn.Linear(2, 1), tmp_path / "other")
+    with pytest.raises(CheckpointError, match="was not saved by"):
+        load_learner(path)
+    path = save_model(
+        torch.nn.Linear(2, 1), tmp_path / "broken", meta={"tabular": {"model": {}, "target": {"kind": "real"}}}
+    )
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_learner(path)
+
+
+def test_what_was_not_prepared_by_proc_df_cannot_take_raw_rows(tmp_path):
+    df = pd.DataFrame({"Store": np.arange(40) % 4, "Km": np.linspace(0, 1, 40)})
+    learn = ColumnarModelData.from_data_frame(tmp_path, range(8), df, df["Km"], ["Store"], bs=8).get_learner()
+    with pytest.raises(DataError, match="not known how the training frame was prepared"):
+        learn.predict_df(df)
+    assert learn.embeddings("Store").index.tolist() == [0, 1, 2, 3]
+    more, y = prepared(df.assign(y=1.0), "y")
+    more["more"] = 1.0
+    learn = ColumnarModelData.from_data_frame(tmp_path, None, more, y).get_learner()
+    with pytest.raises(DataError, match="columns more were added after"):
+        learn.predict_df(df)
+
+
+def test_classifiers_decode_and_give_probabilities(tmp_path):
+    trn = sales()
+    trn["Far"] = np.where(trn.pop("Sales") > 20, "far", "near")
+    df, y = prepared(trn, "Far")
+    learn = ColumnarModelData.from_data_frame(tmp_path, range(100), df, y, bs=32, is_reg=False).get_learner()
+    learn.no_progress()
+    assert learn.fit_one_cycle(5, 1e-2)["accuracy"] > 0.85
+    assert learn.predict_df(trn[:4], decode=True) == [["far", "near"][i] for i in learn.predict_df(trn[:4]).argmax(1)]
+    probs = learn.partial_dependence("State", target="far")
+    np.testing.assert_allclose(probs["prediction"] + learn.partial_dependence("State")["prediction"], 1, atol=1e-5)
+    with pytest.raises(DataError, match="`target` must be one of the classes far, near"):
+        learn.partial_dependence("State", target="middling")
+    again = load_learner(learn.save("far"))
+    assert again.data.classes == ["far", "near"]
+
+
+def test_drawings(learn):
+    assert learn.plot_embeddings("State").get_title() == "embedding of State"
+    assert len(learn.plot_importance().patches) == 3
+    assert learn.plot_partial_dependence("Km").get_xlabel() == "Km"
+    assert len(learn.plot_partial_dependence("State").patches) >= 3
+    with pytest.raises(DataError, match="no categorical column 'Km'"):
+        learn.embeddings("Km")
+    with pytest.raises(DataError, match="no column 'Nope'"):
+        learn.partial_dependence("Nope")
+
+
+def test_the_call_of_the_lesson(tmp_path):
+    trn = sales()
+    df, y = prepared(trn, "Sales")
+    yl = np.log(y)
+    cat_sz = [("State", len(trn["State"].unique()) + 1)]
+    emb_szs = [(c, min(50, (c + 1) // 2)) for _, c in cat_sz]
+    md = ColumnarModelData.from_data_frame(
+        tmp_path, range(100), df, yl.astype(np.float32), cat_flds=["State"], bs=128, test_df=df
+    )
+    m = md.get_learner(emb_szs, len(df.columns) - 1, 0.04, 1, [1000, 500], [0.001, 0.01], y_range=(0, np.max(yl) * 1.2))
+    m.no_progress()
+    results = m.fit(3e-3, 12, metrics=["exp_rmspe"])
+    assert results["exp_rmspe"] < 0.5
+    assert m.predict(is_test=True).shape == (600, 1)
+
+
+def test_get_learner_says_what_does_not_fit(learn):
+    md = learn.data
+    for arguments, message in (
+        ({"emb_szs": [(4, 2), (3, 2)]}, "one \\(codes, width\\) per categorical column"),
+        ({"emb_szs": [(2, 2)]}, "the column needs 4"),
+        ({"n_cont": 9}, "`n_cont` is 9; the data has 3"),
+        ({"arch": "forest"}, "`arch` must be one of"),
+        ({"y_range": (1, 0)}, "lowest < highest"),
+        ({"szs": [10], "drops": [0.1, 0.2]}, "one entry per layer"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            md.get_learner(**arguments)
+
+
+def test_model_without_categories_or_without_numbers():
+    cats, conts = torch.ones(8, 1, dtype=torch.long), torch.randn(8, 3)
+    none = torch.empty(8, 0)
+    assert MixedInputModel([], 3, 0.0, 2, [4], [0.0])(none.long(), conts).shape == (8, 2)
+    assert MixedInputModel([(3, 2)], 0, 0.0, 2, [4], [0.0], use_bn=True)(cats, none).shape == (8, 2)
+    with pytest.raises(DataError, match="no input"):
+        MixedInputModel([], 0, 0.0, 2, [4], [0.0])
+
+
+def test_piecewise_linear_reaches_through_the_bins():
+    edges = quantile_edges(torch.tensor([[0.0, 1.0], [1.0, 1.0], [3.0, 1.0]]))
+    assert edges.tolist() == [[0, 1, 3], [1, 1, 1]]
+    layer = PiecewiseLinear(edges, 2)
+    layer.weight.data = torch.eye(2).expand(2, 2, 2).contiguous()
+    layer.bias.data.zero_()
+    out = layer(torch.tensor([[2.0, 1.0], [-5.0, 0.0], [9.0, 2.0]]))
+    assert out[:, :2].tolist() == [[1, 0.5], [0, 0], [1, 1]]
+    many = quantile_edges(torch.randn(5000, 2), n_bins=16)
+    assert many.shape[1] <= 18
+    assert (many.diff(dim=1) >= 0).all()

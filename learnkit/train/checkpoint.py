@@ -210,6 +210,11 @@ def _read_header(target: Path) -> dict[str, Any]:
 
 
 def _check_is_file(target: Path) -> None:
+    if target.suffix == ".safetensors" and target.with_suffix("").is_file():
+        raise CheckpointError(
+            f"{target.with_suffix('')} is no safetensors file, and nothing else is loaded: pickles can run code. Save the "
+            "weights again with `save_model`, or as safetensors."
+        )
     if not target.is_file():
         near = sorted(p.name for p in target.parent.glob("*") if p.is_file())[:8] if target.parent.is_dir() else []
         raise CheckpointError(f"there is no file {target}. Its folder holds: {', '.join(near) or '(nothing)'}.")

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from learnkit.train.loop import Run
+
+_FOREIGN = re.compile(r"on_(train|fit|epoch|batch|step|loss|backward|validation)_(begin|start|end)")
 
 __all__ = ["EVENTS", "Callback", "Cancel", "CancelBatch", "CancelEpoch", "CancelFit", "bind_events", "check_callbacks"]
 
@@ -144,6 +147,10 @@ class Callback:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name in dir(cls):
+            if _FOREIGN.fullmatch(name):
+                raise TypeError(
+                    f"{cls.__name__}.{name} is another library's event. Events here are: {', '.join(EVENTS)}."
+                )
             if not name.startswith(("before_", "after_", "cleanup_")):
                 continue
             method = getattr(cls, name)

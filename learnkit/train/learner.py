@@ -31,7 +31,7 @@ from learnkit.train.callbacks import LossRegulariser, SaveBest, StopOnNaN
 from learnkit.train.checkpoint import load_model, save_model, weights_path
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.lr_find import LRFindResult, RangeTest
-from learnkit.train.metrics import MetricLike
+from learnkit.train.metrics import MetricLike, as_metrics
 from learnkit.train.optim import (
     LayerGroup,
     LayerOptimizer,
@@ -135,6 +135,7 @@ class Learner:
         self.crit: loop.Loss = crit if crit is not None else data.target.loss  # type: ignore[union-attr]
         default_metrics = () if data.target is None else data.target.metrics
         self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metrics
+        as_metrics(self.metrics)  # say now, not after the first epoch, that one is unknown
         self.callbacks = check_callbacks(callbacks)
         self.splitter = splitter or default_splitter
         self.precision = precision
@@ -205,7 +206,9 @@ class Learner:
         lo = self._optimizer(lrs, wds)
         extra = [*check_callbacks(callbacks), *self._best_saver(best_save_name)]
         if cycle_len is None:
-            for name, value in (("cycle_save_name", cycle_save_name), ("use_clr_beta", use_clr_beta)):
+            mult = None if cycle_mult == 1 else cycle_mult
+            cyclic = {"cycle_save_name": cycle_save_name, "use_clr_beta": use_clr_beta, "cycle_mult": mult}
+            for name, value in cyclic.items():
                 if value is not None:
                     raise ValueError(f"`{name}` needs cycles: pass `cycle_len` too.")
             return self._train(lo, n_cycle, metrics, extra)

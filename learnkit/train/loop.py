@@ -230,6 +230,10 @@ def fit(
     >>> results["accuracy"] > 0.8
     True
     """
+    if not hasattr(data, "trn_dl") or not hasattr(data, "val_dl"):
+        raise TypeError(f"`data` must be a DataBunch; got {type(data).__name__}. Write DataBunch('.', trn_dl, val_dl).")
+    if isinstance(crit, type):
+        raise TypeError(f"`crit` is the class {crit.__name__}; pass an instance, {crit.__name__}().")
     n_epochs = int(check_positive("n_epochs", n_epochs, integer=True))
     accumulate = int(check_positive("accumulate", accumulate, integer=True))
     device = model_device(model)
@@ -411,7 +415,9 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
         if isinstance(exc, torch.OutOfMemoryError):
             raise
         where = f"batch {run.batch} of epoch {run.epoch}"
-        raise TrainingError(f"the model failed on {where}: inputs {_describe(run.xs)}. {exc}") from exc
+        raise TrainingError(
+            f"the model failed on {where}: inputs {_describe(run.xs)}.{_model_hint(run, exc)} {exc}"
+        ) from exc
     run.pred, run.extra = split_output(output)
     run.emit("after_pred")
     run.y = align_target(run.pred, run.y)
@@ -541,6 +547,14 @@ def _describe(value: Any) -> str:
 
 def _name(crit: Any) -> str:
     return f"`{getattr(crit, '__qualname__', type(crit).__name__)}`"
+
+
+def _model_hint(run: Run, exc: Exception) -> str:
+    if "more than 1 value per channel" in str(exc):
+        return " Batch norm cannot train on a single item: use a larger batch size, or `drop_last=True` in the loader."
+    p = next((p for p in run.model.parameters() if p.is_floating_point()), None)
+    other = [x for x in run.xs if isinstance(x, Tensor) and p is not None and x.dtype not in (p.dtype, torch.int64)]
+    return " The model's weights are float32: give it `x.float()`." if other else ""
 
 
 def _loss_hint(pred: Any, y: Any) -> str:

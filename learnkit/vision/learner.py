@@ -149,6 +149,11 @@ class ConvLearner(Learner):
         )
         if weights is not False:
             learn.freeze()
+            tfm = getattr(getattr(data.trn_dl, "dataset", None), "tfm", None)
+            if isinstance(tfm, ImageTransforms) and tfm.stats is None:
+                say(
+                    "the pictures are not normalised as these weights expect: give the data `tfms=tfms_from_model(...)`."
+                )
         learn.precompute = precompute
         return learn
 
@@ -265,6 +270,14 @@ class ConvLearner(Learner):
         result = self._predict(self._loader(False))
         dataset = getattr(self.data.val_dl, "dataset", None)
         return ImageInterpretation(self._to_proba(result.preds), result.targs, self.data.classes, dataset)
+
+    def predict_array(self, arr: Any) -> NDArray[Any]:
+        """Predict pictures that are transformed already, shape (n, 3, H, W); see `Learner.predict_array`."""
+        if not isinstance(arr, tuple) and np.ndim(arr) == 3:
+            raise DataError(
+                f"expected pictures of shape (n, 3, H, W); got {np.shape(arr)}. For one picture pass `im[None]`."
+            )
+        return super().predict_array(arr)
 
     def cam(
         self, x: Any, target: int | str | Sequence[int] | None = None, layer: nn.Module | None = None

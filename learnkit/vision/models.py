@@ -80,7 +80,7 @@ def arch_stats(arch: Arch) -> Stats:
         mean, std = getattr(transform, "mean", None), getattr(transform, "std", None)
         return Stats.of((mean, std)) if mean is not None and std is not None else imagenet_stats
     if isinstance(arch, str):
-        config: Any = optional_import("timm", extra="timm").get_pretrained_cfg(_timm_name(arch))
+        config: Any = _timm(arch).get_pretrained_cfg(_timm_name(arch))
         return imagenet_stats if config is None else Stats.of((config.mean, config.std))
     config = getattr(arch, "pretrained_cfg", None)
     known = isinstance(config, Mapping) and "mean" in config
@@ -201,6 +201,16 @@ def _timm_name(arch: str) -> str:
     return arch.removeprefix("timm/")
 
 
+def _timm(arch: str) -> Any:
+    """Return the module timm, if it knows this architecture."""
+    timm = optional_import("timm", extra="timm")
+    if not timm.is_model(_timm_name(arch)):
+        near = difflib.get_close_matches(_timm_name(arch), [*_classifiers(), *timm.list_models()], n=5)
+        hint = f" Similar: {', '.join(near)}." if near else ""
+        raise ValueError(f"there is no architecture {arch!r}, neither in torchvision nor in timm.{hint}")
+    return timm
+
+
 def _make_model(arch: Arch, weights: PathLike | bool | None) -> nn.Module:
     if isinstance(arch, nn.Module):
         return arch
@@ -216,11 +226,7 @@ def _make_model(arch: Arch, weights: PathLike | bool | None) -> nn.Module:
         except Exception as exc:
             raise _no_download(name, exc, preset.url) from exc
     if isinstance(arch, str):
-        timm = optional_import("timm", extra="timm")
-        if not timm.is_model(_timm_name(arch)):
-            near = difflib.get_close_matches(_timm_name(arch), [*_classifiers(), *timm.list_models()], n=5)
-            hint = f" Similar: {', '.join(near)}." if near else ""
-            raise ValueError(f"there is no architecture {arch!r}, neither in torchvision nor in timm.{hint}")
+        timm = _timm(arch)
         try:
             return timm.create_model(_timm_name(arch), pretrained=pretrained)
         except Exception as exc:

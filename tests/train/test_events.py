@@ -347,3 +347,9 @@ def test_gradients_are_complete_before_a_step_and_still_there_after_it():
     F.cross_entropy(model(x), y).backward()
     run_fit([Grads()])
     assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), grads[0], strict=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["on_epoch_end", "on_train_begin", "on_batch_end"])
+def test_events_of_other_libraries_are_refused(name):
+    with pytest.raises(TypeError, match="another library's event.*after_epoch"):
+        type("Foreign", (Callback,), {name: lambda self, run: None})

@@ -637,3 +637,24 @@ def test_validate_shows_metrics_what_predict_returns():
 
     validate(plain_net(), batches(), F.cross_entropy, [look], target=bunch().target)
     assert torch.allclose(seen[0].exp().sum(1), torch.ones(26))
+
+
+def test_a_loader_in_place_of_a_bunch_and_a_class_in_place_of_a_loss_are_explained():
+    model = nn.Linear(2, 2)
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = [(torch.zeros(4, 2), torch.zeros(4, dtype=torch.long))]
+    with pytest.raises(TypeError, match=r"DataBunch\('\.', trn_dl, val_dl\)"):
+        fit(model, batches, 1, opt, nn.CrossEntropyLoss(), progress=False)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"pass an instance, CrossEntropyLoss\(\)"):
+        fit(model, DataBunch(".", batches), 1, opt, nn.CrossEntropyLoss, progress=False)
+
+
+def test_a_single_item_for_batch_norm_and_doubles_for_floats_get_a_hint():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    one = DataBunch(".", [(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))])
+    with pytest.raises(TrainingError, match="larger batch size"):
+        fit(model, one, 1, opt, F.cross_entropy, progress=False)
+    double = DataBunch(".", [(torch.zeros(4, 2).double(), torch.zeros(4, dtype=torch.long))])
+    with pytest.raises(TrainingError, match=r"x\.float\(\)"):
+        fit(model, double, 1, opt, F.cross_entropy, progress=False)

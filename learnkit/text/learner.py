@@ -1,0 +1,417 @@
+"""Learners of text: `LanguageLearner` for a stream, `TextLearner` for whole texts.
+
+Both have an encoder, which the first learns and the second borrows: `save_encoder`, `load_encoder`. Two vocabularies
+are matched word by word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from learnkit.core.errors import CheckpointError, DataError
+from learnkit.data.bunch import DataBunch
+from learnkit.data.files import PathLike
+from learnkit.text.awd_lstm import Encoder, LanguageModel
+from learnkit.text.callbacks import ResetState, ScaleRateByLength, reset
+from learnkit.text.classifier import TextClassifier
+from learnkit.text.data import LanguageModelData, TextData
+from learnkit.text.field import Field
+from learnkit.text.vocab import Vocab
+from learnkit.train.checkpoint import check_same_layers, read_meta, read_weights, save_model
+from learnkit.train.events import Callback
+from learnkit.train.learner import Learner
+from learnkit.train.loop import Loss
+from learnkit.train.metrics import MetricLike
+from learnkit.train.optim import LayerGroup, default_splitter
+from learnkit.train.predictions import Predictions
+from learnkit.train.recorder import say
+
+__all__ = ["EncoderLearner", "LanguageLearner", "TextEnsemble", "TextLearner"]
+
+TABLE = "embedding.weight"
+
+
+class EncoderLearner(Learner):
+    """What both learners of text share: a field, an encoder to hand on, weights that belong to a vocabulary.
+
+    Parameters
+    ----------
+    data : LanguageModelData or TextData
+    model : nn.Module
+    opt_fn, crit, metrics, callbacks, device, precision, accumulate, compile
+        As for `Learner`.
+    settings : dict, optional
+        What the model was made of, saved with it.
+    """
+
+    data: Any
+
+    def __init__(
+        self,
+        data: DataBunch,
+        model: nn.Module,
+        opt_fn: Callable[..., Optimizer] | None = None,
+        crit: Loss | None = None,
+        metrics: Sequence[MetricLike] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        device: torch.device | str | None = None,
+        precision: str = "fp32",
+        accumulate: int = 1,
+        compile: bool | str = False,
+    ) -> None:
+        super().__init__(
+            data,
+            model,
+            opt_fn or text_opt,
+            crit,
+            metrics,
+            callbacks,
+            text_groups,
+            device=device,
+            precision=precision,
+            accumulate=accumulate,
+            compile=compile,
+        )
+        self.settings = None if settings is None else dict(settings)
+
+    @property
+    def field(self) -> Field:
+        """How texts become numbers."""
+        field: Field = self.data.field
+        return field
+
+    @property
+    def encoder(self) -> Encoder:
+        """The part of the model that reads.
+
+        Raises
+        ------
+        DataError
+            If a model of the user's own has no such `encoder`.
+        """
+        encoder = getattr(self.model, "encoder", None)
+        if not isinstance(encoder, Encoder):
+            raise DataError(
+                f"{type(self.model).__name__} has no `encoder` that is an Encoder; models of `get_model` have."
+            )
+        return encoder
+
+    def save_encoder(self, name: PathLike) -> Path:
+        """Save the part that reads, with its vocabulary, as `path/models/{name}.safetensors`.
+
+        Parameters
+        ----------
+        name : path-like
+
+        Returns
+        -------
+        Path
+            The file written.
+        """
+        meta = {"encoder_of": type(self.model).__name__, "field": self.field.to_dict()}
+        return save_model(self.encoder, self._weights_file(name), meta=meta)
+
+    def load_encoder(self, name: PathLike) -> None:
+        """Load what `save_encoder` wrote, of this or another learner of text.
+
+        If it speaks another vocabulary, its embeddings are matched by word; words it does not know get the mean of all
+        its embeddings. How many matched is said.
+
+        Parameters
+        ----------
+        name : path-like
+
+        Raises
+        ------
+        CheckpointError
+            If the file is missing, damaged, no encoder's, of other sizes, or not one word matches.
+        """
+        file = self._weights_file(name)
+        try:
+            saved = Vocab(read_meta(file)["field"]["itos"])
+        except (KeyError, TypeError, DataError) as exc:
+            raise CheckpointError(f"{file} is no encoder with its vocabulary; write one with `save_encoder`.") from exc
+        state = read_weights(file)
+        vocab = self.field.vocab
+        if saved != vocab and TABLE in state:
+            state[TABLE] = _matched(state[TABLE], saved, vocab, file)
+        own = self.encoder.state_dict()
+        check_same_layers(own, state, str(file))
+        self.encoder.load_state_dict(state)
+
+    def load(self, name: PathLike) -> None:
+        """Load weights saved with `save`; nothing changes unless all of them fit.
+
+        Raises
+        ------
+        CheckpointError
+            As `Learner.load`, and if the weights belong to another vocabulary.
+        """
+        file = self._weights_file(name)
+        field = read_meta(file).get("field")
+        if isinstance(field, dict) and field.get("itos") != self.field.vocab.itos:
+            raise CheckpointError(
+                f"{file} was trained with another vocabulary, so its rows mean other words. Make the data bunch with that "
+                "field (Field.load), or take over the encoder alone with save_encoder and load_encoder, which match words."
+            )
+        super().load(name)
+
+    def _meta(self) -> dict[str, Any]:
+        return {**super()._meta(), "field": self.field.to_dict(), "settings": self.settings}
+
+
+class LanguageLearner(EncoderLearner):
+    """A learner of the next token; make one with `LanguageModelData.get_model`.
+
+    While training the model's state is carried from batch to batch and forgotten at the start of each pass, and the
+    rate of a step is scaled with the length of its window. The recipe of the course::
+
+        learn.reg_fn = partial(seq2seq_reg, alpha=2, beta=1)
+        learn.clip = 0.3
+        learn.fit(3e-3, 4, wds=1e-6, cycle_len=1, cycle_mult=2)
+
+    Parameters
+    ----------
+    data : LanguageModelData
+    model : nn.Module
+        `model(x)` -> scores `(T * B, nt)`, alone or with `(raw, dropped)` outputs.
+    opt_fn, crit, metrics, callbacks, settings, device, precision, accumulate, compile
+        As for `EncoderLearner`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from learnkit.text import Field, LanguageModelData
+    >>> frame = pd.DataFrame({"text": ["to be or not to be"] * 100})
+    >>> md = LanguageModelData.from_dataframes(".", Field(tokenize=str.split), "text", frame, frame[:20], bs=4, bptt=10)
+    >>> learn = md.get_model(None, em_sz=32, nh=64, nl=2, tie_weights=False)
+    >>> with learn.no_progress():
+    ...     results = learn.fit_one_cycle(5, 0.02)
+    >>> results["perplexity"] < 4
+    True
+    """
+
+    data: LanguageModelData
+
+    def __init__(
+        self,
+        data: LanguageModelData,
+        model: nn.Module,
+        opt_fn: Callable[..., Optimizer] | None = None,
+        crit: Loss | None = None,
+        metrics: Sequence[MetricLike] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        device: torch.device | str | None = None,
+        precision: str = "fp32",
+        accumulate: int = 1,
+        compile: bool | str = False,
+    ) -> None:
+        super().__init__(
+            data,
+            model,
+            opt_fn,
+            crit,
+            metrics,
+            [ResetState(), ScaleRateByLength(data.bptt), *(callbacks or ())],
+            settings=settings,
+            device=device,
+            precision=precision,
+            accumulate=accumulate,
+            compile=compile,
+        )
+
+    def set_data(self, data: DataBunch) -> None:
+        """Go on with another text of the same vocabulary.
+
+        Raises
+        ------
+        DataError
+            If the vocabulary is another one.
+        """
+        if not isinstance(data, LanguageModelData) or data.field.vocab != self.field.vocab:
+            raise DataError(
+                "the new data has another vocabulary than the model; make it with the same field, or start another model "
+                "and hand on the encoder with save_encoder and load_encoder."
+            )
+        self.data = data
+
+    def _model_for(self, dl: Iterable[Any]) -> AbstractContextManager[None]:
+        reset(self.model)
+        return super()._model_for(dl)
+
+    def _meta(self) -> dict[str, Any]:
+        return {**super()._meta(), "classes": None}  # they are the vocabulary, which the field holds
+
+
+class TextLearner(EncoderLearner):
+    """A learner of labels of texts; make one with `TextData.get_model`.
+
+    Parameters
+    ----------
+    data : TextData
+    model : nn.Module
+        `model(x)` -> scores `(B, c)`, alone or with `(raw, dropped)` outputs.
+    opt_fn, crit, metrics, callbacks, settings, device, precision, accumulate, compile
+        As for `EncoderLearner`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from learnkit.text import Field, TextData
+    >>> frame = pd.DataFrame({"text": ["a good film", "a bad film"] * 20, "label": ["pos", "neg"] * 20})
+    >>> data = TextData.from_dataframes(".", Field(tokenize=str.split), "text", "label", frame, frame[:8], bs=8)
+    >>> learn = data.get_model(None, 70, 70, emb_sz=8, n_hid=16, n_layers=2)
+    >>> with learn.no_progress():
+    ...     results = learn.fit_one_cycle(4, 0.05)
+    >>> learn.predict_texts(["good"]).shape
+    (1, 2)
+    """
+
+    data: TextData
+
+    def predict_texts(self, texts: Sequence[str], bs: int | None = None) -> NDArray[Any]:
+        """Predict raw texts.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        bs : int, optional
+            Batch size.
+
+        Returns
+        -------
+        array of shape (n, c)
+            In the order given; as `predict`: log-probabilities of classes, probabilities for several labels, values.
+        """
+        return self._predict(self.data.texts_dl(texts, bs)).preds
+
+    def _predict(self, dl: Iterable[Any]) -> Predictions:
+        result = super()._predict(dl)
+        order = getattr(dl, "order", None)
+        if order is None:
+            return result
+        back = np.argsort(order)
+        return Predictions(result.preds[back], result.targs[back])
+
+
+class TextEnsemble:
+    """Several learners of the same labels, one forwards and one backwards, say, that predict together.
+
+    Parameters
+    ----------
+    learners : sequence of TextLearner
+        With the same classes.
+
+    Raises
+    ------
+    DataError
+        If they differ in their classes, or there is none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from learnkit.text import Field, TextData, TextEnsemble
+    >>> frame = pd.DataFrame({"text": ["good", "bad"] * 4, "label": ["pos", "neg"] * 4})
+    >>> TEXT = Field(tokenize=str.split)
+    >>> both = [
+    ...     TextData.from_dataframes(".", TEXT, "text", "label", frame, frame, backwards=backwards).get_model(
+    ...         None, 70, 70, 8, 16, 2
+    ...     )
+    ...     for backwards in (False, True)
+    ... ]
+    >>> TextEnsemble(both).predict_texts(["good"]).shape
+    (1, 2)
+    """
+
+    def __init__(self, learners: Sequence[TextLearner]) -> None:
+        self.learners = list(learners)
+        if not self.learners:
+            raise DataError("an ensemble needs at least one learner.")
+        first = self.learners[0].data
+        for learner in self.learners[1:]:
+            if learner.data.classes != first.classes or type(learner.data.target) is not type(first.target):
+                raise DataError(f"the learners predict different things: {first.classes} and {learner.data.classes}.")
+
+    def predict(self, is_test: bool = False) -> NDArray[Any]:
+        """Predict the validation (or test) set: the mean of the probabilities, as `TextLearner.predict` returns them.
+
+        Parameters
+        ----------
+        is_test : bool, default False
+
+        Returns
+        -------
+        array of shape (n, c)
+        """
+        return self._mean([learner.predict(is_test) for learner in self.learners])
+
+    def predict_texts(self, texts: Sequence[str], bs: int | None = None) -> NDArray[Any]:
+        """Predict raw texts together.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        bs : int, optional
+
+        Returns
+        -------
+        array of shape (n, c)
+        """
+        return self._mean([learner.predict_texts(texts, bs) for learner in self.learners])
+
+    def _mean(self, preds: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        target = self.learners[0].data.target
+        if target is None:
+            raise DataError("it is not known what is predicted.")
+        proba = np.mean([target.to_proba(p) for p in preds], axis=0)
+        logs = target.to_proba(preds[0]) is not preds[0]  # log-probabilities go back to logarithms
+        return np.log(np.maximum(proba, np.finfo(np.float32).tiny)) if logs else proba
+
+
+def text_opt(params: Any, lr: float) -> Optimizer:
+    """AdamW with betas (0.8, 0.99), in one kernel per step: recurrent gradients want less momentum (Howard 2018)."""
+    return torch.optim.AdamW(params, lr=lr, betas=(0.8, 0.99), weight_decay=0, fused=True)
+
+
+def text_groups(model: nn.Module) -> list[LayerGroup]:
+    """Split a model into layer groups.
+
+    A classifier: the embedding, each layer, the head. A language model: each layer, then embedding and decoder, which
+    share their table and learn new words first.
+    """
+    if isinstance(model, TextClassifier):
+        return list(model.layer_groups())
+    if isinstance(model, LanguageModel):
+        embedding, *layers = model.encoder.layer_groups()
+        return [*layers, [*embedding, model.decoder]]
+    return default_splitter(model)
+
+
+def _matched(table: Tensor, saved: Vocab, vocab: Vocab, file: Path) -> Tensor:
+    """Return the rows of an embedding in the order of another vocabulary; unknown words get the mean row."""
+    if len(table) != len(saved):
+        raise CheckpointError(f"{file} is damaged: {len(table)} embeddings for {len(saved)} tokens.")
+    rows = torch.from_numpy(vocab.matches(saved))
+    known = rows >= 0
+    words = int(known[2:].sum())
+    if not words:
+        raise CheckpointError(f"not one word of {file} is in the vocabulary of this data; was it another language?")
+    say(
+        f"vocabularies differ: {words:,} of {len(vocab) - 2:,} words matched, the others start from the mean embedding."
+    )
+    matched = table.mean(0, keepdim=True).repeat(len(vocab), 1)
+    matched[known] = table[rows[known]]
+    return matched

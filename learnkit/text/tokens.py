@@ -1,0 +1,200 @@
+"""Tokenizers: from a line of text to a list of tokens.
+
+Any callable `line -> list of str` will do. The ones here are spaCy's English rules, with the answer for each
+distinct word kept, and characters. `Markers` takes what lower-casing would throw away (capitals, repetition) and
+says it in tokens of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Any
+
+from learnkit.core.errors import optional_import
+
+__all__ = [
+    "CAPITALISED",
+    "END",
+    "PAD",
+    "REPEATED_LETTER",
+    "REPEATED_WORD",
+    "UNKNOWN",
+    "UPPER",
+    "Markers",
+    "SpacyTokenizer",
+    "join_tokens",
+]
+
+UNKNOWN, PAD, END = "<unk>", "<pad>", "<eos>"
+UPPER, CAPITALISED, REPEATED_LETTER, REPEATED_WORD = "<up>", "<cap>", "<rep>", "<wrep>"
+
+KEPT_WORDS = 1 << 19  # distinct words whose tokens are remembered: some 100 MB at the most
+
+Tokenizer = Callable[[str], list[str]]
+
+
+class SpacyTokenizer:
+    """spaCy's rules for a language, many times faster: the tokens of each distinct word are computed once.
+
+    spaCy splits at white space first and then looks at each piece by itself, so remembering the pieces changes nothing.
+    Only its rules are used; no model is downloaded. White space gives no tokens.
+
+    Parameters
+    ----------
+    lang : str, default "en"
+        spaCy's code of the language.
+
+    Raises
+    ------
+    MissingExtraError
+        If spaCy is not installed.
+
+    Examples
+    --------
+    >>> from learnkit.text import SpacyTokenizer
+    >>> SpacyTokenizer()("Don't panic, it's 5pm.")
+    ['Do', "n't", 'panic', ',', 'it', "'s", '5', 'pm', '.']
+    """
+
+    def __init__(self, lang: str = "en") -> None:
+        self.lang = lang
+        self._rules = optional_import("spacy", extra="text").blank(lang).tokenizer
+        self._known: dict[str, list[str]] = {}
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the tokens of a text."""
+        tokens: list[str] = []
+        known = self._known
+        for word in text.split():
+            pieces = known.get(word)
+            if pieces is None:
+                if len(known) >= KEPT_WORDS:
+                    known.clear()
+                pieces = known[word] = [token.text for token in self._rules(word)]
+            tokens += pieces
+        return tokens
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SpacyTokenizer, (self.lang,)
+
+
+class Markers:
+    """Lower-case tokens, saying in marker tokens what is lost.
+
+    `<cap>` stands before a word that began with a capital, `<up>` before one in capitals; `<rep> n` before a word in
+    which a letter came n times in a row (three or more; one is kept); `<wrep> n` before a word that came n times in a
+    row (three or more). So "SOOOO good!!!" and "so good !" share their words.
+
+    Parameters
+    ----------
+    tokenize : callable
+        Line of text -> list of tokens.
+
+    References
+    ----------
+    Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text Classification", which prepared its text in
+    this manner.
+
+    Examples
+    --------
+    >>> from learnkit.text import Markers
+    >>> Markers(str.split)("Yes I am SOOOO happy ! ! !")
+    ['<cap>', 'yes', 'i', 'am', '<up>', '<rep>', '4', 'so', 'happy', '<wrep>', '3', '!']
+    """
+
+    def __init__(self, tokenize: Tokenizer) -> None:
+        self.tokenize = tokenize
+        self._known: dict[str, list[str]] = {}
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the marked tokens of a text."""
+        marked: list[str] = []
+        known = self._known
+        for token, run in groupby(self.tokenize(text)):
+            pieces = known.get(token)
+            if pieces is None:
+                if len(known) >= KEPT_WORDS:
+                    known.clear()
+                pieces = known[token] = _marked(token)
+            times = sum(1 for _ in run)
+            if times >= 3:
+                marked += [REPEATED_WORD, str(times), *pieces]
+            else:
+                marked += pieces * times
+        return marked
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Markers, (self.tokenize,)
+
+
+def _marked(token: str) -> list[str]:
+    marks: list[str] = []
+    if token.isupper() and len(token) > 1:
+        marks.append(UPPER)
+    elif token[:1].isupper() and len(token) > 1:
+        marks.append(CAPITALISED)
+    runs = [(letter, sum(1 for _ in run)) for letter, run in groupby(token.lower())]
+    longest = max((times for _, times in runs), default=0)
+    if longest >= 3:
+        marks += [REPEATED_LETTER, str(longest)]
+        return [*marks, "".join(letter * (1 if times >= 3 else times) for letter, times in runs)]
+    return [*marks, token.lower()]
+
+
+NO_SPACE_BEFORE = frozenset(".,;:!?)]}%\u2026\u2019\u201d") | {
+    "n't",
+    "'s",
+    "'re",
+    "'ve",
+    "'ll",
+    "'d",
+    "'m",
+    "''",
+    "...",
+    "'",
+}
+NO_SPACE_AFTER = frozenset("([{$#\u201c\u2018`")
+
+
+def join_tokens(tokens: Iterable[str]) -> str:
+    """Write word tokens as text a person would: markers undone, no space before a full stop, lines ended.
+
+    Parameters
+    ----------
+    tokens : iterable of str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from learnkit.text import join_tokens
+    >>> join_tokens(["<cap>", "ay", ",", "there", "'s", "the", "rub", ".", "<eos>"])
+    "Ay, there's the rub.\\n"
+    """
+    text: list[str] = []
+    glue, upper, capital, times, number = True, False, False, 1, False
+    for token in tokens:
+        if number:  # the count after a repetition marker
+            number = False
+            if token.isdigit():
+                times = min(int(token), 20)
+                continue
+        if token == END:
+            text.append("\n")
+            glue = True
+        elif token in (UPPER, CAPITALISED):
+            upper, capital = token == UPPER, token == CAPITALISED
+        elif token == REPEATED_WORD:
+            number = True
+        elif token == REPEATED_LETTER:  # which letter it was is not known any more
+            number = True
+            text.append("")
+        elif token != PAD:
+            word = token.upper() if upper else token[:1].upper() + token[1:] if capital else token
+            space = "" if glue or token in NO_SPACE_BEFORE else " "
+            text.append(space + " ".join([word] * times))
+            glue, upper, capital, times = token in NO_SPACE_AFTER, False, False, 1
+    return "".join(text)

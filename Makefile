@@ -25,7 +25,7 @@ notebooks: $(READY)
 	$(BIN)/python nbs/run_all.py
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.loop
+	$(BIN)/python -m benchmarks.run
 
 $(READY): pyproject.toml requirements-data.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

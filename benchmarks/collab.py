@@ -1,8 +1,8 @@
 """Ratings: learnkit beside a bare loop and fastai v2, implicit feedback beside its baselines, and 20 million ratings.
 
-    python benchmarks/collab.py explicit     MovieLens 100k: error and time, interleaved in one run
-    python benchmarks/collab.py implicit     MovieLens 100k, ratings >= 4: ranking against popularity and item-kNN
-    python benchmarks/collab.py scale        20 million synthetic ratings: memory and time, dense and sparse gradients
+    python -m benchmarks.collab explicit     MovieLens 100k: error and time, interleaved in one run
+    python -m benchmarks.collab implicit     MovieLens 100k, ratings >= 4: ranking against popularity and item-kNN
+    python -m benchmarks.collab scale        20 million synthetic ratings: memory and time, dense and sparse gradients
 
 fastai is left out with a note where it is not installed. `--threads` defaults to 1 for MovieLens, for every
 contestant: its batches are too small to be split, and waiting for a second thread on a busy machine costs more than
@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from benchmarks.timing import Case, Contestants, have_fastai
 from learnkit import get_cv_idxs, seed_everything
 from learnkit.collab import (
     CollabFilterData,
@@ -53,12 +54,10 @@ def explicit(repeats: int) -> None:
         "learnkit": lambda seed: run_learnkit(ratings, val_idxs, seed),
         "bare loop": lambda seed: run_bare(ratings, val_idxs, seed),
     }
-    try:
-        import fastai.collab  # noqa: F401
-
+    if have_fastai():
         contestants["fastai wd 0.1"] = lambda seed: run_fastai(ratings, val_idxs, seed, 0.1)
         contestants["fastai wd 0.2"] = lambda seed: run_fastai(ratings, val_idxs, seed, 0.2)
-    except ImportError:
+    else:
         print("fastai is not installed here: left out. pip install fastai")
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     run_bare(ratings, val_idxs, 0, n_epochs=1)  # torch imports half of itself when the first optimizer is made
@@ -81,17 +80,21 @@ def explicit(repeats: int) -> None:
             print(f"  learnkit / {name}: {ours / medians[name][1]:.2f} of the time (at most 0.33 wanted)")
 
 
-def run_learnkit(ratings: pd.DataFrame, val_idxs: NDArray[Any], seed: int) -> tuple[float, float]:
+def run_learnkit(
+    ratings: pd.DataFrame, val_idxs: NDArray[Any], seed: int, n_epochs: int = EPOCHS, bs: int = BATCH
+) -> tuple[float, float]:
     seed_everything(seed)
     cf = CollabFilterDataset.from_data_frame(".", ratings, "userId", "movieId", "rating")
-    learn = cf.get_learner(val_idxs=val_idxs)
+    learn = cf.get_learner(val_idxs=val_idxs, bs=bs)
     started = time.perf_counter()
     with learn.no_progress():
-        results = learn.fit_one_cycle(EPOCHS, LR)
+        results = learn.fit_one_cycle(n_epochs, LR)
     return results["val_loss"], time.perf_counter() - started
 
 
-def run_bare(ratings: pd.DataFrame, val_idxs: NDArray[Any], seed: int, n_epochs: int = EPOCHS) -> tuple[float, float]:
+def run_bare(
+    ratings: pd.DataFrame, val_idxs: NDArray[Any], seed: int, n_epochs: int = EPOCHS, bs: int = BATCH
+) -> tuple[float, float]:
     """The same model, optimizer and schedule in the shortest loop there is: slices of whole tensors."""
     torch.manual_seed(seed)
     users, items = (torch.from_numpy(pd.factorize(ratings[name])[0] + 1) for name in ("userId", "movieId"))
@@ -105,17 +108,17 @@ def run_bare(ratings: pd.DataFrame, val_idxs: NDArray[Any], seed: int, n_epochs:
     groups = [{"params": p, "weight_decay": wd} for p, wd in zip((factors, biases), WDS, strict=True)]
     opt = torch.optim.AdamW(groups, lr=LR, betas=BETAS, fused=True)
     n = len(trn[2])
-    n_steps, step = n_epochs * -(-n // BATCH), 0
+    n_steps, step = n_epochs * -(-n // bs), 0
     started = time.perf_counter()
     for _ in range(n_epochs):
         model.train()
         order = torch.randperm(n)
         u, i, r = (x[order] for x in trn)
-        for at in range(0, n, BATCH):
+        for at in range(0, n, bs):
             rate, momentum = one_cycle(step / n_steps)
             for group in opt.param_groups:
                 group["lr"], group["betas"] = LR * rate, (momentum, BETAS[1])
-            loss = F.mse_loss(model(u[at : at + BATCH], i[at : at + BATCH]), r[at : at + BATCH])
+            loss = F.mse_loss(model(u[at : at + bs], i[at : at + bs]), r[at : at + bs])
             opt.zero_grad()
             loss.backward()
             opt.step()
@@ -124,7 +127,7 @@ def run_bare(ratings: pd.DataFrame, val_idxs: NDArray[Any], seed: int, n_epochs:
         with torch.no_grad():
             total = sum(
                 float(F.mse_loss(model(a, b), c, reduction="sum"))
-                for a, b, c in zip(*(x.split(BATCH) for x in val), strict=True)
+                for a, b, c in zip(*(x.split(bs) for x in val), strict=True)
             )
     return total / len(val[2]), time.perf_counter() - started
 
@@ -135,7 +138,9 @@ def one_cycle(progress: float, start: float = 0.04, pct: float = 0.25) -> tuple[
     return (start + (1 - start) * half, 0.95 - 0.1 * half) if progress < pct else (1 - half, 0.85 + 0.1 * half)
 
 
-def run_fastai(ratings: pd.DataFrame, val_idxs: NDArray[Any], seed: int, wd: float) -> tuple[float, float]:
+def run_fastai(
+    ratings: pd.DataFrame, val_idxs: NDArray[Any], seed: int, wd: float, n_epochs: int = 5
+) -> tuple[float, float]:
     """As fastai's own tutorial does it: 5 one-cycle epochs at 5e-3, batches of 64, range 0.5 to 5.5."""
     warnings.filterwarnings("ignore")
     from fastai.collab import TabularCollab, collab_learner
@@ -153,9 +158,28 @@ def run_fastai(ratings: pd.DataFrame, val_idxs: NDArray[Any], seed: int, wd: flo
     learn = collab_learner(table.dataloaders(bs=64), n_factors=FACTORS, y_range=(0.5, 5.5))
     started = time.perf_counter()
     with learn.no_bar(), learn.no_logging():
-        learn.fit_one_cycle(5, 5e-3, wd=wd)
+        learn.fit_one_cycle(n_epochs, 5e-3, wd=wd)
     seconds = time.perf_counter() - started
     return float(learn.recorder.values[-1][1]), seconds
+
+
+def epoch_contestants() -> Contestants:
+    """An epoch of MovieLens and its validation, batches of 64 for everybody."""
+    ratings, _ = movielens_frames()
+    val_idxs = get_cv_idxs(len(ratings))
+    return {
+        "learnkit": lambda: run_learnkit(ratings, val_idxs, 0, 1, 64)[1],
+        "bare": lambda: run_bare(ratings, val_idxs, 0, 1, 64)[1],
+        "fastai v2": (lambda: run_fastai(ratings, val_idxs, 0, 0.1, 1)[1]) if have_fastai() else None,
+    }
+
+
+CASES = [
+    Case(
+        "collab epoch", "an epoch of MovieLens 100k, batch 64", "s", epoch_contestants, 3,
+        {"bare": 1.15, "fastai v2": 1 / 3}, threads=1,
+    ),
+]  # fmt: skip
 
 
 # ---------------------------------------------------------------- implicit feedback

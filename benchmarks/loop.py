@@ -10,7 +10,6 @@ fastai v2 (the extra `bench`) is left out with a note if it is not installed.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.timing import interleave, machine, table
+from benchmarks.timing import Case, Contestants, have_fastai, interleave, machine, table
 from learnkit import Category, DataBunch, Learner, fit
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -82,8 +81,34 @@ def contestants(make_model: Callable[[], nn.Module], batches: Batches, c: int) -
     return found
 
 
+def epoch_of_perceptron() -> Contestants:
+    g = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(64, 32, generator=g), torch.randint(2, (64,), generator=g)) for _ in range(400)]
+    return _three(contestants(perceptron, batches, 2))
+
+
+def epoch_of_resnet() -> Contestants:
+    g = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(64, 3, 64, 64, generator=g), torch.randint(10, (64,), generator=g)) for _ in range(12)]
+    return _three(contestants(resnet, batches, 10))
+
+
+def _three(found: dict[str, Callable[[], float]]) -> Contestants:
+    return {
+        "learnkit": found["learnkit Learner"],
+        "bare": found["bare"],
+        "fastai v2": found.get("fastai v2 Learner"),
+    }
+
+
+CASES = [
+    Case("loop perceptron", "a step of a two-layer perceptron, batch 64", "us", epoch_of_perceptron, 9),
+    Case("loop resnet18", "a step of ResNet-18, 64 px, batch 64", "us", epoch_of_resnet, 5, {"bare": 1.03}),
+]
+
+
 def fastai_loop(model: nn.Module, batches: Batches) -> tuple[Callable[[], float], nn.Module] | None:
-    if importlib.util.find_spec("fastai") is None:
+    if not have_fastai():
         print('fastai v2 is not installed (pip install "learnkit[bench]"), so it is left out.')
         return None
     with warnings.catch_warnings():

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.timing import machine
+from benchmarks.timing import Case, Contestants, have_fastai, machine
 from learnkit import get_cv_idxs, seed_everything
 from learnkit.datasets import movie_sentences, shakespeare_files, tweets_frame
 from learnkit.text import Field, LanguageModelData, TextData, seq2seq_reg
@@ -77,15 +78,15 @@ def tokens() -> None:
 
 
 def _fastai_tokens(files: list[Path], size: int) -> float | None:
-    try:
-        from fastai.text.all import Numericalize, SpacyTokenizer, Tokenizer
-    except ImportError:
+    if not have_fastai():
         return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from fastai.text.all import Numericalize, SpacyTokenizer
+        from fastai.text.core import tokenize_df
     texts = [file.read_text("latin-1") for file in files]
     frame = pd.DataFrame({"text": [part for text in texts for part in _paragraph_groups(text)]})
     start = time.perf_counter()
-    from fastai.text.core import tokenize_df
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done, _ = tokenize_df(frame, "text", tok=SpacyTokenizer("en"))
@@ -93,7 +94,6 @@ def _fastai_tokens(files: list[Path], size: int) -> float | None:
         number.setup(done["text"])
         for row in done["text"]:
             number(row)
-    del Tokenizer
     return size / (time.perf_counter() - start) / 1e6
 
 
@@ -155,7 +155,7 @@ def _learnkit_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tu
 def _bare_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tuple[float, float]:
     """The same model and recipe, by hand."""
     seed_everything(seed)
-    model = md.get_model(None, EMB, HIDDEN, LAYERS).model
+    model: Any = md.get_model(None, EMB, HIDDEN, LAYERS).model
     opt = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.8, 0.99), weight_decay=0.01, fused=True)
     steps = epochs * len(md.trn_dl)  # type: ignore[arg-type]
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -184,37 +184,73 @@ def _bare_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tuple[
 
 def _fastai_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tuple[float, float] | None:
     """The same numbers through fastai's loader, model and learner, with its own regularisers and defaults."""
-    try:
+    if not have_fastai():
+        print("  fastai is not installed: left out.")
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         from fastai.text.all import (
             AWD_LSTM,
             CrossEntropyLossFlat,
             DataLoaders,
             LMDataLoader,
             LMLearner,
-            ModelResetter,
             Perplexity,
             awd_lstm_lm_config,
             awd_lstm_lm_split,
             get_language_model,
-            rnn_cbs,
         )  # fmt: skip
-    except ImportError:
-        print("  fastai is not installed: left out.")
-        return None
     seed_everything(seed)
     ids = [torch.from_numpy(part.astype(np.int64)) for part in (md.trn_ds[0].ids, md.val_ds[0].ids)]
     loaders = [LMDataLoader([stream], bs=BS, seq_len=BPTT, num_workers=0) for stream in ids]
     dls = DataLoaders(*loaders, path=FOLDER, device="cpu")
     config = {**awd_lstm_lm_config, "emb_sz": EMB, "n_hid": HIDDEN, "n_layers": LAYERS, "pad_token": 1}
     model = get_language_model(AWD_LSTM, md.nt, config=config, drop_mult=0.3)
-    learn = LMLearner(
-        dls, model, loss_func=CrossEntropyLossFlat(), metrics=Perplexity(), splitter=awd_lstm_lm_split, cbs=rnn_cbs()
-    )
-    del ModelResetter
+    learn = LMLearner(dls, model, loss_func=CrossEntropyLossFlat(), metrics=Perplexity(), splitter=awd_lstm_lm_split)
     start = time.perf_counter()
     with learn.no_bar(), learn.no_logging():
         learn.fit_one_cycle(epochs, lr)
     return epochs * len(ids[0]) / (time.perf_counter() - start), float(learn.recorder.values[-1][-1])
+
+
+def token_contestants() -> Contestants:
+    """Seconds per million characters of all of Shakespeare, in two processes where they are worth it."""
+    files = shakespeare_files()
+    size = sum(file.stat().st_size for file in files)
+
+    def ours() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            build_corpus(Field(min_freq=3), files, folder, encoding="latin-1")
+            return (time.perf_counter() - start) / size * 1e6
+
+    return {"learnkit": ours, "fastai v2": (lambda: 1 / (_fastai_tokens(files, size) or 1)) if have_fastai() else None}
+
+
+def lm_contestants() -> Contestants:
+    """Milliseconds per thousand tokens: two plays to train on, one to validate on."""
+    train, validation = plays()
+    md = LanguageModelData.from_text_files(
+        FOLDER, Field(min_freq=2), train[:2], validation[:1], bs=BS, bptt=BPTT, encoding="latin-1"
+    )
+
+    def cost(run: Callable[..., tuple[float, float] | None]) -> Callable[[], float]:
+        return lambda: 1e6 / (run(md, 1, 5e-3, 0) or (1.0, 0.0))[0]
+
+    return {
+        "learnkit": cost(_learnkit_lm),
+        "bare": cost(_bare_lm),
+        "fastai v2": cost(_fastai_lm) if have_fastai() else None,
+    }
+
+
+CASES = [
+    Case("text tokens", "tokenize and number Shakespeare", "s/M characters", token_contestants, 3, {"fastai v2": 1.0}),
+    Case(
+        "text awd-lstm", "1,000 tokens, 200/400/2, batch 32, bptt 70", "ms", lm_contestants, 3,
+        {"bare": 1.05, "fastai v2": 1 / 1.3},
+    ),
+]  # fmt: skip
 
 
 # ---------------------------------------------------------------- sentiment

@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
+Contestants = Mapping[str, Callable[[], float] | None]
+"""What is compared, each returning what its work cost; `None` where it is not installed."""
 
-def interleave(contestants: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+
+@dataclass(frozen=True)
+class Case:
+    """The same work by several contestants: "learnkit" and, where it makes sense, "bare" and "fastai v2".
+
+    Attributes
+    ----------
+    name : str
+    work : str
+        What is done, in a few words.
+    unit : str
+        Of the figures; smaller is better.
+    make : callable
+        Prepares the contestants.
+    rounds : int
+    targets : dict of str to float
+        Contestant -> what learnkit may cost at most, as a share of it.
+    threads : int
+        Of torch, for every contestant.
+    """
+
+    name: str
+    work: str
+    unit: str
+    make: Callable[[], Contestants]
+    rounds: int = 5
+    targets: Mapping[str, float] = field(default_factory=dict)
+    threads: int = 2
+
+
+def have_fastai() -> bool:
+    """Whether fastai v2 is installed."""
+    return importlib.util.find_spec("fastai") is not None
+
+
+def interleave(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Run each contestant once to warm up, then `rounds` times in turn, in alternating order.
 
     A contestant returns its own figure: what it times is its own business.

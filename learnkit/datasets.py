@@ -10,9 +10,9 @@ import gzip
 import importlib.util
 import lzma
 import pickle
-import zlib
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -373,14 +373,11 @@ def movie_sentences(archive: PathLike | None = None) -> pd.DataFrame:
     with tarfile.open(file) as outer:
         inside = outer.extractfile("vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
         with tarfile.open(fileobj=inside) as inner:
-            return pd.read_csv(
-                inner.extractfile(table),  # type: ignore[arg-type] # None only for a folder
-                sep="\t",
-                names=["number", "valence", "text"],
-                usecols=["valence", "text"],
-                quoting=3,
-                keep_default_na=False,
-            )[["text", "valence"]]
+            rows = inner.extractfile(table)
+            if rows is None:
+                raise DataError(f"{file} holds no {table}; is it vaderSentiment 3.3.2?")
+            frame = pd.read_csv(rows, sep="\t", names=["number", "valence", "text"], quoting=3, keep_default_na=False)
+    return frame[["text", "valence"]]
 
 
 def adult_frames() -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,0 +1,117 @@
+"""Every benchmark of speed, one table: learnkit, a bare PyTorch loop, fastai v2.
+
+    python -m benchmarks.run                all of them
+    python -m benchmarks.run tabular text   those whose name begins so
+    python -m benchmarks.run --list
+
+Each case does the same work by all contestants, in turn, in one process, after a warm-up; a figure is what the work cost
+(time or memory), so smaller is better. Medians, spread and ratios go to `benchmarks/results/<case>.json` and the table to
+`benchmarks/results/README.md`. fastai (the extra `bench`) is left out with a note where it is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.timing import Case, have_fastai, interleave, machine
+
+RESULTS = Path(__file__).parent / "results"
+MODULES = ("loop", "images", "tabular", "collab", "text", "small")
+
+
+def cases() -> list[Case]:
+    """Return the cases of every benchmark module."""
+    return [case for name in MODULES for case in importlib.import_module(f"benchmarks.{name}").CASES]
+
+
+def measure(case: Case, rounds: int | None) -> dict[str, Any]:
+    """Run a case and return what there is to say of it, as JSON can hold it."""
+    torch.set_num_threads(case.threads)
+    contestants = {name: run for name, run in case.make().items() if run is not None}
+    figures = interleave(contestants, rounds or case.rounds)
+    medians = {name: statistics.median(values) for name, values in figures.items()}
+    ratios = {name: medians["learnkit"] / value for name, value in medians.items() if name != "learnkit"}
+    return {
+        "case": case.name,
+        "work": case.work,
+        "unit": case.unit,
+        "machine": machine(),
+        "date": time.strftime("%Y-%m-%d"),
+        "rounds": rounds or case.rounds,
+        "figures": figures,
+        "medians": medians,
+        "ratios": ratios,
+        "targets": case.targets,
+        "met": {name: ratios[name] <= wanted for name, wanted in case.targets.items() if name in ratios},
+    }
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Return results as a Markdown table."""
+    lines = [
+        "| case | work | learnkit | bare PyTorch | fastai v2 | learnkit / bare | learnkit / fastai |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        cells = [result["case"], result["work"]]
+        for name in ("learnkit", "bare", "fastai v2"):
+            values = result["figures"].get(name)
+            cells.append("" if values is None else f"{_short(statistics.median(values))} {result['unit']}")
+        for name in ("bare", "fastai v2"):
+            ratio, wanted = result["ratios"].get(name), result["targets"].get(name)
+            if ratio is None:
+                cells.append("")
+            elif wanted is None:
+                cells.append(f"{ratio:.2f}")
+            else:
+                cells.append(f"{ratio:.2f} ({'met' if ratio <= wanted else '**missed**'}: at most {wanted:.2f})")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def saved() -> list[dict[str, Any]]:
+    """Return the results on disk, in the order of the cases."""
+    order = {case.name: i for i, case in enumerate(cases())}
+    found = [json.loads(file.read_text()) for file in RESULTS.glob("*.json")]
+    return sorted((r for r in found if r["case"] in order), key=lambda result: order[result["case"]])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--list", action="store_true")
+    args = parser.parse_args()
+    chosen = [case for case in cases() if not args.names or case.name.startswith(tuple(args.names))]
+    if args.list or not chosen:
+        print("\n".join(f"{case.name:24s} {case.work}" for case in cases()))
+        return
+    if not have_fastai():
+        print('fastai v2 is not installed (pip install "learnkit[bench]"), so it is left out.')
+    RESULTS.mkdir(exist_ok=True)
+    for case in chosen:
+        started = time.perf_counter()
+        result = measure(case, args.rounds)
+        (RESULTS / f"{case.name.replace(' ', '_')}.json").write_text(json.dumps(result, indent=1) + "\n")
+        shown = ", ".join(f"{name} {_short(value)}" for name, value in result["medians"].items())
+        print(f"{case.name}: {shown} {case.unit} ({time.perf_counter() - started:.0f} s)", flush=True)
+    text = f"# What it costs\n\n`python -m benchmarks.run`: {machine()}.\n\n{table(saved())}\n"
+    (RESULTS / "README.md").write_text(text)
+    print(f"\n{table(saved())}")
+
+
+if __name__ == "__main__":
+    main()

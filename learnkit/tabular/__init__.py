@@ -1,20 +1,13 @@
 """Tables: features from dates and history, preprocessing that is data, entity embeddings, scikit-learn estimators."""
 
 from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order
+from learnkit.tabular.columns import apply_cats, cont_cat_split, df_shrink, train_cats
 from learnkit.tabular.data import ColumnarModelData
 from learnkit.tabular.dates import add_datepart, get_elapsed, join_df, rolling_means, rolling_sums
-from learnkit.tabular.learner import TabularLearner, load_learner
+from learnkit.tabular.learner import TabularLearner
+from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
 from learnkit.tabular.model import MixedInputModel, PiecewiseLinear, quantile_edges
-from learnkit.tabular.preprocess import (
-    CategoryColumn,
-    Mapper,
-    NumberColumn,
-    apply_cats,
-    cont_cat_split,
-    df_shrink,
-    proc_df,
-    train_cats,
-)
+from learnkit.tabular.preprocess import proc_df
 from learnkit.tabular.sklearn_api import TabularClassifier, TabularRegressor
 from learnkit.train.metrics import accuracy, exp_rmspe, mae, r2, rmse, roc_auc
 
@@ -37,7 +30,6 @@ __all__ = [
     "get_cv_idxs",
     "get_elapsed",
     "join_df",
-    "load_learner",
     "mae",
     "proc_df",
     "quantile_edges",

@@ -12,14 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from learnkit.core.device import default_device
 from learnkit.core.errors import DataError
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import TensorLoader
 from learnkit.data.split import check_val_idxs
 from learnkit.data.targets import Category, MultiCategory, Real, Target
-from learnkit.tabular.model import emb_size
-from learnkit.tabular.preprocess import ATTRS_KEY, Mapper
+from learnkit.tabular.architecture import build_model, describe_model, start_at_the_average
+from learnkit.tabular.mapper import ATTRS_KEY, Mapper
+from learnkit.tabular.model import emb_size, quantile_edges
 from learnkit.train.events import Callback
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
@@ -35,17 +37,35 @@ class ColumnarModelData(DataBunch):
 
     Make one with `from_data_frame` or `from_arrays`.
 
-    Attributes
+    Parameters
     ----------
+    path : path-like
+        Where `models/` and `tmp/` are kept.
     trn_dl, val_dl, test_dl : TensorLoader
         Batches `(cats, conts, y)` from a frame: int64 `(bs, n_cat)`, float32 `(bs, n_cont)`; `(x1, x2, ..., y)` from
         arrays. A last training batch of a single row is left out: batch norm cannot learn from one.
-    cat_flds, cont_flds : list
-        Names of the columns, in the order of the tensors; empty for arrays.
-    cat_sz : list of (name, int)
-        Number of codes of each categorical column.
-    mapper : Mapper or None
+    target : Target, optional
+        What is predicted.
+    cat_sz : sequence of (name, int)
+        Name and number of codes of each categorical column, in the order of the tensors; empty for arrays.
+    cont_flds : sequence
+        Names of the continuous columns.
+    mapper : Mapper, optional
         How the frame was prepared, if `proc_df` did; saved with the model.
+
+    Attributes
+    ----------
+    cat_flds : list
+        Names of the categorical columns.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from learnkit.tabular import ColumnarModelData
+    >>> df = pd.DataFrame({"Store": np.arange(20) % 4, "Km": np.linspace(0, 1, 20)})
+    >>> md = ColumnarModelData.from_data_frame(".", [18, 19], df, df["Km"] * 3, ["Store"], bs=6)
+    >>> md.cat_sz, md.cont_flds, len(md.trn_dl), len(md.val_dl)
+    ([('Store', 4)], ['Km'], 3, 1)
     """
 
     def __init__(
@@ -355,12 +375,28 @@ class ColumnarModelData(DataBunch):
         >>> learn.predict().shape
         (8, 1)
         """
-        from learnkit.tabular.learner import tabular_learner  # it is built from this file's data
+        from learnkit.tabular.learner import TabularLearner, adamw  # they are built on this file's data
 
-        return tabular_learner(
-            self, emb_szs, n_cont, emb_drop, out_sz, szs, drops, y_range, use_bn, metrics, arch=arch, opt_fn=opt_fn,
-            crit=crit, callbacks=callbacks, device=device, precision=precision, accumulate=accumulate, compile=compile,
+        config = describe_model(self, arch, emb_szs, n_cont, emb_drop, out_sz, szs, drops, y_range, use_bn)
+        rows = self.trn_dl.tensors if isinstance(self.trn_dl, TensorLoader) else None
+        edges = None
+        if arch == "ple":
+            if rows is None:
+                raise DataError(f"arch={arch!r} needs training rows that were made by from_data_frame.")
+            edges = quantile_edges(rows[1])
+            config["n_edges"] = edges.shape[1]
+        model = build_model(config, edges)
+        if rows is not None and self.target is not None and config["out_sz"] == self.c:
+            start_at_the_average(model, rows[-1], self.target)
+        where = torch.device(device) if device is not None else default_device()
+        if where.type == "cuda" and self.nbytes < torch.cuda.mem_get_info(where)[0] / 2:
+            self.to(where)
+        learn = TabularLearner(
+            self, model, opt_fn or adamw, crit, metrics, callbacks,
+            device=where, precision=precision, accumulate=accumulate, compile=compile,
         )  # fmt: skip
+        learn.config = config
+        return learn
 
 
 def make_target(y: ArrayLike, is_reg: bool, is_multi: bool) -> tuple[Target, NDArray[Any]]:

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from learnkit.core.device import default_device, to_np
-from learnkit.core.errors import CheckpointError, DataError, check_choice, check_positive
+from learnkit.core.device import to_np
+from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import get_ax
-from learnkit.data.files import PathLike
 from learnkit.data.loaders import TensorLoader
-from learnkit.data.targets import Category, MultiCategory, Real, Target
 from learnkit.tabular.data import ColumnarModelData, frame_tensors
-from learnkit.tabular.model import MixedInputModel, quantile_edges
-from learnkit.tabular.preprocess import CategoryColumn, Mapper, NumberColumn
-from learnkit.train.checkpoint import load_model, read_meta, weights_path
-from learnkit.train.events import Callback
+from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
+from learnkit.tabular.saving import data_to_recipe
+from learnkit.train.archive import digest
 from learnkit.train.learner import Learner
-from learnkit.train.loop import Loss
 from learnkit.train.metrics import Metric, MetricLike, as_metrics
 from learnkit.train.predictions import predict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["TabularLearner", "load_learner", "tabular_learner"]
-
-ARCHS = ("mlp", "ple")
-TARGETS: dict[str, type[Target]] = {"category": Category, "multi": MultiCategory, "real": Real}
+__all__ = ["TabularLearner", "adamw"]
 
 
 class TabularLearner(Learner):
-    """A learner for tables; make one with `ColumnarModelData.get_learner` or `load_learner`.
+    """A learner for tables; make one with `ColumnarModelData.get_learner`, or `load_learner` from an exported one.
 
     Besides what every learner does, it takes raw rows (`predict_df`), shows what it learned of each variable
-    (`embeddings`, `feature_importance`, `partial_dependence`), and saves how the table was prepared with its weights.
+    (`embeddings`, `feature_importance`, `partial_dependence`), and exports how the table was prepared with its weights.
 
     Attributes
     ----------
@@ -62,6 +55,7 @@ class TabularLearner(Learner):
     (1, 1)
     """
 
+    _application = "tabular"
     data: ColumnarModelData
     config: dict[str, Any] | None = None
 
@@ -104,41 +98,11 @@ class TabularLearner(Learner):
 
     # ---------------------------------------------------------------- saving
 
-    def load(self, name: PathLike) -> None:
-        """Load weights saved with `save`; nothing changes unless all of them fit.
+    def _identity(self) -> dict[str, str]:
+        return {"preparation": digest(data_to_recipe(self.data))}
 
-        Raises
-        ------
-        CheckpointError
-            As `Learner.load`, and if the file's model was trained on a table that was prepared differently: the same
-            codes would then mean other categories. `load_learner` opens such a file.
-        """
-        saved = read_meta(self._weights_file(name)).get("tabular") or {}
-        own = self._tabular_meta()
-        differ = [part for part in ("mapper", "cat_sz", "cont_flds") if saved.get(part, own[part]) != own[part]]
-        if saved and differ:
-            raise CheckpointError(
-                f"{self._weights_file(name)} was trained on a table that was prepared differently ({', '.join(differ)}), so "
-                "its codes and scales mean something else. Open it with load_learner(...), or prepare the frame with the "
-                "mapper it was trained with."
-            )
-        super().load(name)
-
-    def _meta(self) -> dict[str, Any]:
-        return {**super()._meta(), "tabular": self._tabular_meta()}
-
-    def _tabular_meta(self) -> dict[str, Any]:
-        data, target = self.data, self.data.target
-        kind = next((name for name, cls in TARGETS.items() if type(target) is cls), None)
-        return {
-            "mapper": None if data.mapper is None else data.mapper.to_dict(),
-            "cat_sz": [[name, size] for name, size in data.cat_sz],
-            "cont_flds": data.cont_flds,
-            "target": None
-            if kind is None or target is None
-            else {"kind": kind, "c": target.c, "classes": target.classes},
-            "model": self.config,
-        }
+    def _recipe(self) -> dict[str, Any]:
+        return {"data": data_to_recipe(self.data), "model": self.config}
 
     def _mapper(self, consequence: str) -> Mapper:
         mapper = self.data.mapper
@@ -291,8 +255,12 @@ class TabularLearner(Learner):
         """
         frame = (self.feature_importance() if importance is None else importance).head(n)[::-1]
         ax = get_ax(ax, (6.4, 1 + 0.3 * len(frame)))
-        ax.barh(frame["column"].astype(str), frame["importance"], xerr=frame["std"])
-        ax.set_xlabel("loss added by shuffling the column" if importance is None else "importance")
+        spread = frame["std"] if frame["std"].any() else None  # a single shuffle says nothing of it
+        ax.barh(frame["column"].astype(str), frame["importance"], xerr=spread, error_kw={"ecolor": "0.3", "capsize": 2})
+        ax.margins(y=0.01)
+        ax.set_xlabel(
+            "loss added by shuffling the column" if importance is None else "worse by, with the column shuffled"
+        )
         return ax
 
     def partial_dependence(
@@ -358,8 +326,8 @@ class TabularLearner(Learner):
             means.append(float(score(preds).mean()))
         return pd.DataFrame({var: values, "prediction": means})
 
-    def plot_partial_dependence(self, var: str, *, target: Any = None, ax: Axes | None = None) -> Axes:
-        """Draw `partial_dependence`: a line for a number, bars for a category.
+    def plot_partial_dependence(self, var: str, *, target: Any = None, n: int = 30, ax: Axes | None = None) -> Axes:
+        """Draw `partial_dependence`: a line for a number, bars for a category, the highest on top.
 
         Parameters
         ----------
@@ -367,6 +335,8 @@ class TabularLearner(Learner):
             The column's name.
         target : Any, optional
             Whose probability, see `partial_dependence`.
+        n : int, default 30
+            Of a category with more levels, draw so many: those with the highest and the lowest predictions.
         ax : matplotlib axes, optional
             Where to draw; a new figure by default.
 
@@ -375,15 +345,23 @@ class TabularLearner(Learner):
         matplotlib.axes.Axes
         """
         frame = self.partial_dependence(var, target=target)
-        ax = get_ax(ax)
-        if var in self.data.cat_flds:
-            ax.barh(frame[var].astype(str), frame["prediction"])
-            ax.set_xlabel("mean prediction")
-            ax.set_ylabel(var)
-        else:
+        classes = None if self.data.target is None else self.data.target.classes
+        whose = (classes[-1] if target is None else target) if classes is not None else target
+        what = "mean prediction" if whose is None else f"mean probability of {whose}" if classes else f"mean of {whose}"
+        if var not in self.data.cat_flds:
+            ax = get_ax(ax)
             ax.plot(frame[var], frame["prediction"], marker=".")
             ax.set_xlabel(var)
-            ax.set_ylabel("mean prediction")
+            ax.set_ylabel(what)
+            return ax
+        frame = frame.sort_values("prediction", kind="stable")
+        if len(frame) > n:
+            frame = pd.concat([frame[: n // 2], frame[len(frame) - (n - n // 2) :]])
+        ax = get_ax(ax, (6.4, 1 + 0.25 * len(frame)))
+        ax.barh(frame[var].astype(str), frame["prediction"])
+        ax.margins(y=0.01)
+        ax.set_xlabel(what)
+        ax.set_ylabel(var)
         return ax
 
     # ---------------------------------------------------------------- private
@@ -434,199 +412,6 @@ class TabularLearner(Learner):
         else:
             column = 0 if target is None else int(target)
         return lambda preds: (preds if kind is None else kind.to_proba(preds)).reshape(len(preds), -1)[:, column]
-
-
-def tabular_learner(
-    data: ColumnarModelData,
-    emb_szs: Sequence[tuple[int, int]] | None = None,
-    n_cont: int | None = None,
-    emb_drop: float | None = None,
-    out_sz: int | None = None,
-    szs: Sequence[int] | None = None,
-    drops: Sequence[float] | float | None = None,
-    y_range: tuple[float, float] | None = None,
-    use_bn: bool = False,
-    metrics: Sequence[MetricLike] | None = None,
-    *,
-    arch: str = "mlp",
-    opt_fn: Callable[..., Optimizer] | None = None,
-    crit: Loss | None = None,
-    callbacks: Sequence[Callback] | None = None,
-    device: torch.device | str | None = None,
-    precision: str = "fp32",
-    accumulate: int = 1,
-    compile: bool | str = False,
-) -> TabularLearner:
-    """Make model and learner; see `ColumnarModelData.get_learner`, which calls this."""
-    check_choice("arch", arch, ARCHS)
-    if not data.cat_flds and not data.cont_flds:
-        raise DataError(
-            "this data was not made by from_data_frame, so there is no standard model for it. Write one that is called as "
-            "model(x1, x2, ...) and use Learner(data, model)."
-        )
-    sizes = data.emb_szs if emb_szs is None else [(int(c), int(s)) for c, s in emb_szs]
-    if len(sizes) != len(data.cat_sz):
-        raise DataError(
-            f"`emb_szs` must have one (codes, width) per categorical column: got {len(sizes)} for the {len(data.cat_sz)} columns "
-            f"{', '.join(map(str, data.cat_flds))}."
-        )
-    for (name, codes), (c, _) in zip(data.cat_sz, sizes, strict=True):
-        if c < codes:
-            raise DataError(f"the embedding of {name!r} has {c} codes; the column needs {codes} (0 is for missing).")
-    if n_cont is not None and n_cont != len(data.cont_flds):
-        raise DataError(f"`n_cont` is {n_cont}; the data has {len(data.cont_flds)} continuous columns.")
-    plain = arch == "mlp"
-    widths = [int(size) for size in (szs if szs is not None else [200, 100] if plain else [256, 128])]
-    if drops is None:
-        drops = 0.0 if plain else 0.3
-    config = {
-        "arch": arch,
-        "emb_szs": sizes,
-        "n_cont": len(data.cont_flds),
-        "emb_drop": float(emb_drop if emb_drop is not None else 0.0 if plain else 0.1),
-        "out_sz": int(out_sz if out_sz is not None else data.c),
-        "szs": widths,
-        "drops": [float(drops)] * len(widths) if isinstance(drops, int | float) else [float(p) for p in drops],
-        "y_range": None if y_range is None else [float(value) for value in y_range],
-        "use_bn": bool(use_bn),
-    }
-    edges = None
-    if not plain:
-        if not isinstance(data.trn_dl, TensorLoader):
-            raise DataError(f"arch={arch!r} needs training rows that were made by from_data_frame.")
-        edges = quantile_edges(data.trn_dl.tensors[1])
-        config["n_edges"] = edges.shape[1]
-    where = torch.device(device) if device is not None else default_device()
-    if where.type == "cuda" and data.nbytes < torch.cuda.mem_get_info(where)[0] / 2:
-        data.to(where)
-    learn = _assemble(
-        data,
-        config,
-        edges,
-        opt_fn,
-        crit,
-        metrics,
-        callbacks,
-        where,
-        precision=precision,
-        accumulate=accumulate,
-        compile=compile,
-    )
-    if isinstance(data.trn_dl, TensorLoader) and config["out_sz"] == data.c:
-        _start_at_the_average(learn.model, data.trn_dl.tensors[-1], data.target)
-    return learn
-
-
-def load_learner(path: PathLike, *, device: torch.device | str | None = None) -> TabularLearner:
-    """Open a model saved by `TabularLearner.save`, ready to predict raw rows, without its training data.
-
-    Parameters
-    ----------
-    path : path-like
-        The file, `PATH/models/{name}.safetensors`. It holds weights and text, and nothing in it is executed.
-    device : torch.device or str, optional
-        CUDA, then MPS, then CPU by default.
-
-    Returns
-    -------
-    TabularLearner
-        For `predict_df`, `embeddings` and the like; to train on, give it data with `set_data`.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, damaged, or was not saved by a `TabularLearner` with a model of `get_learner`.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import pandas as pd
-    >>> from learnkit.tabular import ColumnarModelData, load_learner, proc_df
-    >>> trn = pd.DataFrame({"State": ["HE", "BY"] * 50, "Km": range(100), "Sales": range(100)})
-    >>> df, y, nas, mapper = proc_df(trn, "Sales")
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     learn = ColumnarModelData.from_data_frame(folder, None, df, y, bs=16).get_learner()
-    ...     again = load_learner(learn.save("sales"))
-    >>> bool((learn.predict_df(trn) == again.predict_df(trn)).all())
-    True
-    """
-    target_path = weights_path(path)
-    meta = read_meta(target_path).get("tabular")
-    if not isinstance(meta, dict) or meta.get("model") is None or meta.get("target") is None:
-        raise CheckpointError(
-            f"{target_path} does not say how its table was prepared and its model made; it was not saved by a learner of "
-            "ColumnarModelData.get_learner. Make the learner as for training, and use learn.load."
-        )
-    try:
-        kind = TARGETS[meta["target"]["kind"]]
-        target = kind(meta["target"]["c"] if kind is Real else meta["target"]["classes"])  # type: ignore[call-arg]
-        data = ColumnarModelData(
-            target_path.parent.parent,
-            [],
-            target=target,
-            cat_sz=[(name, size) for name, size in meta["cat_sz"]],
-            cont_flds=meta["cont_flds"],
-            mapper=None if meta["mapper"] is None else Mapper.from_dict(meta["mapper"]),
-        )
-        config = dict(meta["model"])
-        edges = torch.zeros(config["n_cont"], config["n_edges"]) if "n_edges" in config else None
-        where = torch.device(device) if device is not None else default_device()
-        learn = _assemble(data, config, edges, None, None, None, None, where)
-    except (KeyError, TypeError, ValueError) as exc:
-        raise CheckpointError(f"the description of the table in {target_path} is damaged: {exc!r}.") from exc
-    load_model(learn.model, target_path)
-    learn.model.eval()
-    return learn
-
-
-def _assemble(
-    data: ColumnarModelData,
-    config: dict[str, Any],
-    edges: Tensor | None,
-    opt_fn: Callable[..., Optimizer] | None,
-    crit: Loss | None,
-    metrics: Sequence[MetricLike] | None,
-    callbacks: Sequence[Callback] | None,
-    device: torch.device,
-    *,
-    precision: str = "fp32",
-    accumulate: int = 1,
-    compile: bool | str = False,
-) -> TabularLearner:
-    """Make the model that `config` describes and a learner around it."""
-    y_range = None if config["y_range"] is None else tuple(config["y_range"])
-    model = MixedInputModel(
-        config["emb_szs"], config["n_cont"], config["emb_drop"], config["out_sz"], config["szs"], config["drops"], y_range,
-        config["use_bn"], edges=edges,
-    )  # fmt: skip
-    learn = TabularLearner(
-        data, model, opt_fn or adamw, crit, metrics, callbacks,
-        device=device, precision=precision, accumulate=accumulate, compile=compile,
-    )  # fmt: skip
-    learn.config = config
-    return learn
-
-
-@torch.no_grad()
-def _start_at_the_average(model: nn.Module, y: Tensor, target: Target | None) -> None:
-    """Let the first predictions be the average of the training rows, whatever the row.
-
-    Otherwise the first steps push all scores the same way, and with a `y_range` they can end where the sigmoid is flat
-    and stay there.
-    """
-    if not isinstance(model, MixedInputModel) or target is None:
-        return
-    if isinstance(target, Category):
-        bias = torch.bincount(y, minlength=target.c).clamp_min(1).double().div(len(y)).log()
-    else:
-        bias = y.double().reshape(len(y), -1).mean(0)
-        if isinstance(target, MultiCategory):
-            bias = torch.logit(bias, eps=1e-3)
-        elif model.y_range is not None:
-            low, high = model.y_range
-            bias = torch.logit((bias - low) / (high - low), eps=1e-3)
-    model.outp.weight.mul_(0.1)
-    model.outp.bias.copy_(bias)
 
 
 def adamw(params: Any, lr: float) -> Optimizer:

@@ -24,8 +24,17 @@ def emb_size(n_codes: int) -> int:
     return min(50, (n_codes + 1) // 2)
 
 
+class CategoryEmbedding(nn.Embedding):
+    """`nn.Embedding` with a faster gradient on a CPU: the same sums in the same order, in half the time."""
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Return the vectors `(B, width)` of the codes `(B,)`."""
+        # On CUDA the gradient of `index_select` is summed in no fixed order; that of `nn.Embedding` is.
+        return self.weight.index_select(0, codes) if codes.device.type == "cpu" else super().forward(codes)
+
+
 class Embeddings(nn.Module):
-    """An embedding per categorical variable, side by side.
+    """An embedding per categorical variable.
 
     Parameters
     ----------
@@ -37,7 +46,7 @@ class Embeddings(nn.Module):
 
     def __init__(self, emb_szs: Sequence[tuple[int, int]], drop: float = 0.0) -> None:
         super().__init__()
-        embs = [nn.Embedding(int(codes), int(width)) for codes, width in emb_szs]
+        embs = [CategoryEmbedding(int(codes), int(width)) for codes, width in emb_szs]
         for emb in embs:
             bound = 2 / (emb.embedding_dim + 1)
             nn.init.uniform_(emb.weight, -bound, bound)
@@ -47,12 +56,13 @@ class Embeddings(nn.Module):
         self.drop = nn.Dropout(drop)
         self.width = sum(int(s) for _, s in emb_szs)
 
-    def forward(self, cats: Tensor) -> Tensor:
-        """Return the vectors of the codes `(B, n_cat)`, side by side, `(B, width)`."""
-        columns = cats.unbind(1)
+    def forward(self, cats: Tensor) -> list[Tensor]:
+        """Return the vectors of the codes `(B, n_cat)`, to be put side by side: together `(B, width)`."""
+        columns = cats.t().contiguous().unbind(0)
         if len(columns) != len(self.embs):
             raise ValueError(f"the model has {len(self.embs)} embeddings; the batch has {len(columns)} categories.")
-        return self.drop(torch.cat([emb(column) for emb, column in zip(self.embs, columns, strict=True)], dim=1))
+        vectors = [emb(column) for emb, column in zip(self.embs, columns, strict=True)]
+        return [self.drop(torch.cat(vectors, dim=1))] if self.drop.p else vectors
 
 
 class MixedInputModel(nn.Module):
@@ -136,7 +146,7 @@ class MixedInputModel(nn.Module):
 
     def forward(self, cats: Tensor, conts: Tensor) -> Tensor:
         """Return the scores `(B, out_sz)`."""
-        parts = [] if self.embs is None else [self.embs(cats)]
+        parts = [] if self.embs is None else self.embs(cats)
         if self.nums is not None:
             parts.append(self.nums(conts))
         x = self.outp(self.lins(torch.cat(parts, dim=1)))
@@ -186,6 +196,14 @@ class PiecewiseLinear(nn.Module):
     References
     ----------
     Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning" (PLE, then linear and ReLU).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit.tabular import PiecewiseLinear, quantile_edges
+    >>> conts = torch.randn(100, 3)
+    >>> PiecewiseLinear(quantile_edges(conts), 16)(conts).shape
+    torch.Size([100, 48])
     """
 
     def __init__(self, edges: Tensor, width: int) -> None:

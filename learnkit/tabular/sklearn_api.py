@@ -17,9 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 from learnkit.core.device import seed_everything
 from learnkit.core.errors import DataError, MissingExtraError
 from learnkit.core.preserve import preserve_rng
+from learnkit.tabular.columns import train_cats
 from learnkit.tabular.data import ColumnarModelData
 from learnkit.tabular.learner import TabularLearner
-from learnkit.tabular.preprocess import proc_df, train_cats
+from learnkit.tabular.preprocess import proc_df
 
 __all__ = ["TabularClassifier", "TabularRegressor"]
 

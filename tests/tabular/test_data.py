@@ -182,3 +182,11 @@ def test_a_column_of_a_frame_as_target_needs_no_copy_by_hand(tmp_path):
     frame = pd.DataFrame({"a": [0, 1, 2, 1], "y": np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32)})
     md = ColumnarModelData.from_data_frame(tmp_path, [0], frame[["a"]], frame["y"], ["a"], 2)  # read-only in pandas 3
     np.testing.assert_array_equal(md.val_y.reshape(-1), [1.0])
+
+
+def test_read_only_arrays_are_taken_as_they_are(tmp_path):
+    xs, y = np.arange(8.0)[:, None], np.arange(8)
+    xs.flags.writeable = y.flags.writeable = False
+    for is_reg in (None, True, False):
+        md = ColumnarModelData.from_arrays(tmp_path, [0, 7], xs, y, 2, test_xs=xs, is_reg=is_reg)
+        assert md.val_y.reshape(-1).tolist() == [0, 7]

@@ -1,4 +1,4 @@
-"""`proc_df`: the lesson's results, the same columns for any later rows, and errors that name the column."""
+"""`proc_df`: the lesson's results, every kind of column, and errors that name the column."""
 
 import decimal
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from learnkit import DataError
-from learnkit.tabular import Mapper, apply_cats, cont_cat_split, df_shrink, proc_df, train_cats
+from learnkit.tabular import Mapper, proc_df
 
 
 @pytest.fixture
@@ -37,54 +37,6 @@ def test_proc_df_follows_the_lesson(trn):
     assert y is not None
     assert y.tolist() == [5, 6, 7, 8, 9]
     assert mapper.cat_sz == [("State", 4)]
-
-
-def test_new_rows_get_the_same_columns(trn):
-    df, _, nas, mapper = proc_df(trn, "Sales")
-    new = pd.DataFrame(
-        {
-            "Weather": ["dry"] * 3,
-            "Open": [True] * 3,
-            "Age": [None, 30.0, 50.0],
-            "Km": [None, 1.0, 3.0],
-            "State": ["XX", None, "BY"],
-        }
-    )
-    with pytest.warns(UserWarning, match="preparing the rows") as caught:
-        again, y, nas2, _ = proc_df(new, "Sales", na_dict=nas, mapper=mapper)
-    text = str(caught[0].message)
-    assert "1 value(s) of 'State' were never seen in training (XX) and became 0" in text
-    assert "1 missing value(s) in 'Age', which had none in training, became its median 30" in text
-    assert "1 column(s) were not there in training and are ignored: Weather" in text
-    assert y is None
-    assert nas2 == nas
-    assert list(again) == list(df)
-    assert again.dtypes.tolist() == df.dtypes.tolist()
-    assert again["State"].tolist() == [0, 0, 1]
-    assert again["Km_na"].tolist() == [True, False, False]
-    assert again["Age"].tolist() == [0.0, 0.0, df["Age"].iloc[4]]
-
-
-def test_training_rows_come_out_the_same_when_prepared_again(trn):
-    df, _, _, mapper = proc_df(trn, "Sales")
-    shuffled = trn[["Sales", "Open", "State", "Age", "Km"]]
-    pd.testing.assert_frame_equal(Mapper.from_json(mapper.to_json()).transform(shuffled), df)
-
-
-def test_missing_column_is_an_error(trn):
-    _, _, _, mapper = proc_df(trn, "Sales")
-    with pytest.raises(DataError, match=r"1 column\(s\) the model was trained on are missing: Km"):
-        mapper.transform(trn.drop(columns="Km"))
-
-
-def test_categories_of_another_type_are_explained():
-    _, _, _, mapper = proc_df(train_cats(pd.DataFrame({"Store": [1, 2]}), ["Store"]))
-    assert mapper.transform(pd.DataFrame({"Store": [2.0, np.nan]}))["Store"].tolist() == [2, 0]
-    with pytest.warns(UserWarning, match="compare types: training had 1, here is '1'"):
-        mapper.transform(pd.DataFrame({"Store": ["1", "2"]}))
-    _, _, _, numbers = proc_df(pd.DataFrame({"Km": [1, 2]}))
-    with pytest.raises(DataError, match="'Km' was made of numbers in training"):
-        numbers.transform(pd.DataFrame({"Km": ["far", "near"]}))
 
 
 def test_skip_ignore_max_n_cat_and_subset(trn):
@@ -188,64 +140,7 @@ def test_bad_arguments_are_named(trn):
         proc_df(trn.to_numpy(), "Sales")
 
 
-def test_a_constant_column_stays_constant():
-    df, _, _, mapper = proc_df(pd.DataFrame({"x": [0.1] * 7, "b": [True] * 7, "z": range(7)}))
-    assert df["x"].tolist() == [0] * 7
-    new = mapper.transform(pd.DataFrame({"x": [0.1, 99], "b": [False, True], "z": [0, 1]}))
-    assert new["x"].tolist() == [0, 0]  # no model has learned what 99 would mean
-    assert new["b"].tolist() == [True, True]
-
-
 def test_text_targets_stay_labels(trn):
     _, y, _, _ = proc_df(trn[trn["State"].notna()], "State")
     assert y is not None
     assert y.tolist() == ["HE", "BY", "HE", "SH"]
-
-
-def test_train_cats_and_apply_cats(trn):
-    train_cats(trn, ["Age"])
-    assert trn["State"].cat.ordered
-    assert trn["Age"].cat.categories.tolist() == [10, 20, 30, 40, 50]
-    new = pd.DataFrame({"State": ["SH", "XX"], "Other": [1, 2]}, index=[7, 9])
-    with pytest.warns(UserWarning, match=r"1 value\(s\) of 'State'"):
-        apply_cats(new, trn)
-    assert new["State"].cat.codes.tolist() == [2, -1]
-    with pytest.raises(DataError, match="`cat_flds` names 1"):
-        train_cats(trn, ["Nope"])
-
-
-def test_cont_cat_split(trn):
-    assert cont_cat_split(trn, dep_var="Sales") == (["Km"], ["State", "Age", "Open"])
-    assert cont_cat_split(trn, 3, dep_var=["Sales", "State"]) == (["Km", "Age"], ["Open"])
-
-
-def test_df_shrink_keeps_the_values():
-    df = pd.DataFrame(
-        {
-            "n": [-1, 200],
-            "x": [0.5, np.nan],
-            "s": ["a", None],
-            "b": [True, False],
-            "i": pd.array([1, None], dtype="Int64"),
-        }
-    )
-    small = df_shrink(df)
-    assert [str(t) for t in small.dtypes] == ["int16", "float32", "category", "bool", "Int8"]
-    assert small["n"].tolist() == [-1, 200]
-    assert df_shrink(df, skip=["n"], obj2cat=False).dtypes["n"] == "int64"
-    assert df.dtypes["n"] == "int64"
-
-
-def test_a_broken_description_is_refused():
-    with pytest.raises(DataError, match="format"):
-        Mapper.from_dict({"columns": []})
-    with pytest.raises(DataError, match="not a preparation"):
-        Mapper.from_dict(
-            {
-                "format": 1,
-                "columns": [{"kind": "number", "surprise": 1}],
-                "y_fld": None,
-                "skip_flds": [],
-                "ignore_flds": [],
-            }
-        )

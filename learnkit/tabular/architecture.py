@@ -1,0 +1,96 @@
+"""Which model a table gets: described in numbers and text, which are saved with it, and made of that description."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from learnkit.core.errors import DataError, check_choice
+from learnkit.data.targets import Category, MultiCategory, Target
+from learnkit.tabular.model import MixedInputModel
+
+if TYPE_CHECKING:
+    from learnkit.tabular.data import ColumnarModelData
+
+__all__ = ["ARCHS", "build_model", "describe_model", "start_at_the_average"]
+
+ARCHS = ("mlp", "ple")
+
+
+def describe_model(
+    data: ColumnarModelData,
+    arch: str,
+    emb_szs: Sequence[tuple[int, int]] | None,
+    n_cont: int | None,
+    emb_drop: float | None,
+    out_sz: int | None,
+    szs: Sequence[int] | None,
+    drops: Sequence[float] | float | None,
+    y_range: tuple[float, float] | None,
+    use_bn: bool,
+) -> dict[str, Any]:
+    """Check the arguments of `ColumnarModelData.get_learner`, and fill in what follows from the table."""
+    check_choice("arch", arch, ARCHS)
+    if not data.cat_flds and not data.cont_flds:
+        raise DataError(
+            "this data was not made by from_data_frame, so there is no standard model for it. Write one that is called as "
+            "model(x1, x2, ...) and use Learner(data, model)."
+        )
+    sizes = data.emb_szs if emb_szs is None else [(int(c), int(s)) for c, s in emb_szs]
+    if len(sizes) != len(data.cat_sz):
+        raise DataError(
+            f"`emb_szs` must have one (codes, width) per categorical column: got {len(sizes)} for the {len(data.cat_sz)} columns "
+            f"{', '.join(map(str, data.cat_flds))}."
+        )
+    for (name, codes), (c, _) in zip(data.cat_sz, sizes, strict=True):
+        if c < codes:
+            raise DataError(f"the embedding of {name!r} has {c} codes; the column needs {codes} (0 is for missing).")
+    if n_cont is not None and n_cont != len(data.cont_flds):
+        raise DataError(f"`n_cont` is {n_cont}; the data has {len(data.cont_flds)} continuous columns.")
+    plain = arch == "mlp"
+    widths = [int(size) for size in (szs if szs is not None else [200, 100] if plain else [256, 128])]
+    if drops is None:
+        drops = 0.0 if plain else 0.3
+    return {
+        "arch": arch,
+        "emb_szs": sizes,
+        "n_cont": len(data.cont_flds),
+        "emb_drop": float(emb_drop if emb_drop is not None else 0.0 if plain else 0.1),
+        "out_sz": int(out_sz if out_sz is not None else data.c),
+        "szs": widths,
+        "drops": [float(drops)] * len(widths) if isinstance(drops, int | float) else [float(p) for p in drops],
+        "y_range": None if y_range is None else [float(value) for value in y_range],
+        "use_bn": bool(use_bn),
+    }
+
+
+def build_model(config: dict[str, Any], edges: Tensor | None) -> MixedInputModel:
+    """Make the model that `describe_model` described; `edges` are the bins of `"ple"`."""
+    y_range = None if config["y_range"] is None else tuple(config["y_range"])
+    return MixedInputModel(
+        config["emb_szs"], config["n_cont"], config["emb_drop"], config["out_sz"], config["szs"], config["drops"], y_range,
+        config["use_bn"], edges=edges,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def start_at_the_average(model: MixedInputModel, y: Tensor, target: Target) -> None:
+    """Let the first predictions be the average of the training rows, whatever the row.
+
+    Otherwise the first steps push all scores the same way, and with a `y_range` they can end where the sigmoid is flat
+    and stay there.
+    """
+    if isinstance(target, Category):
+        bias = torch.bincount(y, minlength=target.c).clamp_min(1).double().div(len(y)).log()
+    else:
+        bias = y.double().reshape(len(y), -1).mean(0)
+        if isinstance(target, MultiCategory):
+            bias = torch.logit(bias, eps=1e-3)
+        elif model.y_range is not None:
+            low, high = model.y_range
+            bias = torch.logit((bias - low) / (high - low), eps=1e-3)
+    model.outp.weight.mul_(0.1)
+    model.outp.bias.copy_(bias)

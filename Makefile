@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Installed again when the list of requirements changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types notebooks bench clean
+.PHONY: demo test lint types notebooks bench faults clean
 
 demo: $(READY)
 	$(BIN)/python -m learnkit.demo
@@ -35,6 +35,11 @@ $(READY): pyproject.toml requirements-data.txt
 	# Sentences of film reviews; they are in the source distribution only.
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $(VENV)/data vaderSentiment==3.3.2
 	touch $(READY)
+
+# The long version of tests/faults: 50 kills of each training, 600 damages to each kind of file. The tests run a short one.
+faults: $(READY)
+	LEARNKIT_FAULTS=25 $(BIN)/python -m pytest tests/faults/test_killing.py
+	LEARNKIT_FAULTS=6 $(BIN)/python -m pytest tests/faults --ignore tests/faults/test_killing.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo-output

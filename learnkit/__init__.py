@@ -13,6 +13,7 @@ from learnkit.core.errors import (
     LearnkitError,
     MissingExtraError,
     NonFiniteError,
+    OutOfMemoryError,
     TrainingError,
 )
 from learnkit.core.hooks import ActivationStats, SaveFeatures
@@ -22,6 +23,7 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.loaders import TensorLoader
 from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order, split_by_stratum
 from learnkit.data.targets import Category, MultiCategory, Real, Target
+from learnkit.export import load_learner
 from learnkit.interpret import Interpretation
 from learnkit.train.callbacks import (
     CSVLog,
@@ -118,6 +120,7 @@ __all__ = [
     "MixUp",
     "MultiCategory",
     "NonFiniteError",
+    "OutOfMemoryError",
     "Perplexity",
     "ProgressTable",
     "Real",
@@ -154,6 +157,7 @@ __all__ = [
     "flat_cosine",
     "get_cv_idxs",
     "linear",
+    "load_learner",
     "load_model",
     "mae",
     "mse",

@@ -215,9 +215,9 @@ class Interpretation:
                 continue  # there is no curve without both kinds
             x, y, value = curve(truth, self.probs[:, column])
             ax.plot(x, y, lw=1.2, label=f"{self.classes[column]} ({figure} {value:.3f})")
-        ax.set_xlabel(xlabel)
-        ax.set_ylabel(ylabel)
-        if len(self.classes) <= 20:
+        ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        ax.grid(alpha=0.25)
+        if len(self.classes) <= 20 and ax.lines:
             ax.legend(fontsize=8)
         return ax
 

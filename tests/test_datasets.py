@@ -1,5 +1,6 @@
 """Data sets that come with packages: what they hold, and what is said when one is missing."""
 
+import gzip
 import importlib.util
 import lzma
 import os
@@ -104,7 +105,7 @@ def listed_packages() -> set[str]:
     return requirements | {requirement.partition("==")[0] for requirement in requirements if "==" in requirement}
 
 
-PACKAGED = [name for name in datasets.__all__ if name not in ("digits_arrays", "mnist_folders")]
+PACKAGED = [name for name in datasets.__all__ if name not in ("digits_arrays", "fashion_mnist_arrays", "mnist_folders")]
 
 
 @pytest.mark.parametrize("name", PACKAGED)
@@ -137,3 +138,41 @@ def test_a_pickled_frame_that_holds_more_is_refused_without_running_it(tmp_path)
     with pytest.raises(DataError, match="more than a table"):
         datasets._read_pickled_frame(file)
     assert not (tmp_path / "ran").exists()
+
+
+def write_idx(file, array):
+    shape = b"".join(n.to_bytes(4, "big") for n in array.shape)
+    file.write_bytes(gzip.compress(bytes([0, 0, 8, array.ndim]) + shape + array.astype(np.uint8).tobytes()))
+
+
+def test_fashion_mnist_is_read_from_its_four_files(tmp_path):
+    rng = np.random.default_rng(0)
+    written = {}
+    for part, n in (("train", 6), ("t10k", 3)):
+        written[part] = rng.integers(0, 256, (n, 28, 28)), rng.integers(0, 10, n)
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", written[part][0])
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", written[part][1])
+    found = datasets.fashion_mnist_arrays(tmp_path)
+    for array, expected in zip(found, (*written["train"], *written["t10k"]), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    assert [array.dtype for array in found] == [np.uint8, np.int64] * 2
+
+
+def test_missing_and_damaged_files_of_fashion_mnist_are_named(tmp_path):
+    with pytest.raises(MissingExtraError, match=r"train-images-idx3-ubyte.gz.*apt-get install dataset-fashion-mnist"):
+        datasets.fashion_mnist_arrays(tmp_path)
+    for part in ("train", "t10k"):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", np.zeros((2, 28, 28)))
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", np.zeros(2))
+    file = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    whole = file.read_bytes()
+    for content in (
+        whole[:-9],
+        gzip.compress(gzip.decompress(whole)[:-1]),
+        gzip.compress(b"abc"),
+        b"",
+        gzip.compress(b""),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match="t10k-labels-idx1-ubyte.gz"):
+            datasets.fashion_mnist_arrays(tmp_path)

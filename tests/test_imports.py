@@ -94,7 +94,7 @@ print(sorted(set({HEAVY!r}) & (set(sys.modules) - before)))
 
 
 def test_applications_import_without_the_optional_packages() -> None:
-    there = [app for app in APPLICATIONS if app != "text" and (PACKAGE / app / "__init__.py").exists()]
+    there = [app for app in APPLICATIONS if (PACKAGE / app / "__init__.py").exists()]
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys(["spacy", "timm", "tensorboard", "onnx", "onnxruntime", "fastai"]))  # not installed

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc, NumpyDocString  # type: ignore[import-untyped]
 
-PACKAGES = ("learnkit", "learnkit.vision", "learnkit.datasets")
+PACKAGES = ("learnkit", "learnkit.collab", "learnkit.datasets", "learnkit.tabular", "learnkit.text", "learnkit.vision")
 
 NAMES = [(package, name) for package in PACKAGES for name in importlib.import_module(package).__all__]
 OBJECTS = {f"{package}.{name}": getattr(importlib.import_module(package), name) for package, name in NAMES}

@@ -44,12 +44,17 @@ STEP = 1 << 18  # rows handled at a time where a long column must not be copied 
 class CollabFilterData(DataBunch):
     """Loaders of ratings, with the ids behind the codes; `CollabFilterDataset.get_data` makes one.
 
-    Attributes
+    Parameters
     ----------
+    path : path-like
+        Where `models/` is kept.
     trn_dl, val_dl, test_dl : RatingLoader or RankingLoader
         Batches `(users, items, y)`.
+    target : Target
+        What is predicted.
     users, items : Vocabulary
-    titles : list of str or None
+        Ids and their codes.
+    titles : sequence of str or None
         One per item, in the order of the codes 1, 2, ...
     user_counts, item_counts : array of int64
         Training ratings of each code.
@@ -57,6 +62,18 @@ class CollabFilterData(DataBunch):
         Lowest and highest rating.
     mean : float or None
         Mean training rating.
+    find_seen, find_held_out : callable or None
+        Find what each user took in training, and in validation, when it is first asked for.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from learnkit.collab import CollabFilterDataset
+    >>> ratings = pd.DataFrame({"user": ["ann", "ann", "bob"], "film": ["Alien", "Brazil", "Alien"], "stars": [5, 3, 4]})
+    >>> cf = CollabFilterDataset.from_data_frame(".", ratings, "user", "film", "stars")
+    >>> data = cf.get_data([], bs=2)
+    >>> data.mean, data.y_range, data.item_counts.tolist()
+    (4.0, (3.0, 5.0), [0, 2, 1])
     """
 
     def __init__(
@@ -129,8 +146,10 @@ class CollabFilterData(DataBunch):
 class CollabFilterDataset:
     """Ratings (or other interactions) of users and items; make one with `from_csv` or `from_data_frame`.
 
-    Attributes
+    Parameters
     ----------
+    path : path-like
+        Where `models/` is kept.
     users, items : Vocabulary
         Ids and their codes.
     user_codes, item_codes : array of int, shape (n,)
@@ -138,6 +157,19 @@ class CollabFilterDataset:
     ratings : array of float16 or float32, shape (n,), or None
         In half precision where that holds them exactly, as it does stars and half stars. `None` where only the pairs
         are known.
+    times : array of shape (n,), optional
+        When each was given.
+    titles : sequence of str, optional
+        One per item, in the order of the codes 1, 2, ...
+    test_codes : pair of arrays, optional
+        Users and items to predict.
+    rows : array of int, optional
+        Which rows of the frame are left, where duplicates were dropped.
+    n_rows : int, optional
+        Rows the frame had.
+
+    Attributes
+    ----------
     y_range : pair of float or None
         Lowest and highest rating.
 
@@ -197,10 +229,12 @@ class CollabFilterDataset:
             Where `models/` is kept, and `csv` lies.
         csv : path-like
             File, relative to `path`.
-        user_name, item_name, rating_name, time_name, titles, duplicates
+        user_name, item_name, rating_name, time_name, titles
             As for `from_data_frame`.
         test : path-like, optional
             File of pairs to predict, relative to `path`.
+        duplicates : str, default "last"
+            As for `from_data_frame`.
         sep : str, default ","
             What separates the columns.
 

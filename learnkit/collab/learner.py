@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,16 +18,15 @@ from torch.optim import Optimizer
 
 from learnkit.collab.coldstart import ColdStart
 from learnkit.collab.data import CollabFilterData
-from learnkit.collab.ids import Vocabulary
+from learnkit.collab.ids import Vocabulary, encode_ids
 from learnkit.collab.metrics import rank_held_out, top_items
 from learnkit.collab.models import EmbeddingModel
 from learnkit.collab.plots import scatter_titles
 from learnkit.collab.ranking import Preference, RankingMetrics
-from learnkit.collab.saving import check_same_ids, ids_to_meta, model_from_meta, restore_data, write_seen
+from learnkit.collab.saving import data_to_recipe, model_to_recipe
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import get_ax
-from learnkit.data.files import PathLike
-from learnkit.train.checkpoint import load_model, read_meta, weights_path
+from learnkit.train.archive import digest
 from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
@@ -51,7 +49,7 @@ IMPLICIT_WDS = (0.3, 0.01)
 
 
 class CollabLearner(Learner):
-    """A learner for ratings; make one with `CollabFilterDataset.get_learner`, or with `from_file` from a saved one.
+    """A learner for ratings; make one with `CollabFilterDataset.get_learner`, or `load_learner` from an exported one.
 
     The default recipe is `learn.fit_one_cycle(8, 6e-3)` with 50 factors, batches of 256, AdamW with betas (0.9, 0.98)
     and a decoupled weight decay of 0.4 for the factors and 0.01 for the biases. The factors of a user with few ratings
@@ -63,10 +61,12 @@ class CollabLearner(Learner):
     data : CollabFilterData
     model : nn.Module
         Called as `model(users, items)`.
-    opt_fn, crit, metrics, callbacks, device, precision, accumulate, compile
+    opt_fn, crit, metrics, callbacks
         As for `Learner`.
     wds : float, sequence or slice, optional
         Weight decay of a fit that names none.
+    device, precision, accumulate, compile
+        As for `Learner`.
 
     Examples
     --------
@@ -83,6 +83,7 @@ class CollabLearner(Learner):
     ['z']
     """
 
+    _application = "collab"
     data: CollabFilterData
 
     def __init__(
@@ -212,8 +213,7 @@ class CollabLearner(Learner):
         codes = self._codes(self.data.users, ids)
         if exclude_seen and self.data.seen is None:
             raise DataError(
-                "it is not known what the users have seen: the file with it was not beside the saved weights. Pass "
-                "`exclude_seen=False`."
+                "it is not known what the users have seen: this data does not say. Pass `exclude_seen=False`."
             )
         scorer = self.data.scorer(self.model)
         if among is not None:
@@ -400,70 +400,6 @@ class CollabLearner(Learner):
             raise DataError("this data bunch has no validation set (`val_idxs`), so nothing to compare with.")
         return rank_held_out(self.data.scorer(self.model), self.data.seen, self.data.held_out, k=k, max_users=max_users)
 
-    # ---------------------------------------------------------------- saving
-
-    def save(self, name: PathLike) -> Path:
-        """Save weights, ids, titles and what the users have seen; see `learnkit.collab.saving`.
-
-        Returns
-        -------
-        Path
-            The file of the weights; what was seen is in `{name}.seen.npz` beside it.
-        """
-        file = super().save(name)
-        write_seen(file, self.data)
-        return file
-
-    def load(self, name: PathLike) -> None:
-        """Load weights saved with `save`; nothing changes unless users, items and layers are the same.
-
-        Raises
-        ------
-        CheckpointError
-            As `Learner.load`, and if the file was saved for other users or items.
-        """
-        file = self._weights_file(name)
-        check_same_ids(read_meta(file), self.data, file)
-        load_model(self.model, file)
-
-    @classmethod
-    def from_file(cls, file: PathLike, *, device: torch.device | str | None = None) -> CollabLearner:
-        """Make the learner that was saved, without the ratings: to answer, not to train.
-
-        Parameters
-        ----------
-        file : path-like
-            What `save` returned; `.safetensors` is added if it is missing.
-        device : torch.device or str, optional
-
-        Returns
-        -------
-        CollabLearner
-
-        Raises
-        ------
-        CheckpointError
-            If the file is missing, damaged, or holds a model of your own class.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> import pandas as pd
-        >>> from learnkit.collab import CollabFilterDataset, CollabLearner
-        >>> frame = pd.DataFrame({"user": list("aabb"), "item": list("xyxy"), "rating": [5, 1, 5, 1]})
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     cf = CollabFilterDataset.from_data_frame(folder, frame, "user", "item", "rating")
-        ...     file = cf.get_learner(4, val_idxs=[]).save("films")
-        ...     CollabLearner.from_file(file).data.items.ids.tolist()
-        ['x', 'y']
-        """
-        target = weights_path(file)
-        meta = read_meta(target)
-        data = restore_data(meta, target)
-        model = model_from_meta(meta, target)
-        load_model(model, target)
-        return cls(data, model, device=device)
-
     # ---------------------------------------------------------------- private
 
     def _optimizer(self, lrs: LRs, wds: LRs | None) -> LayerOptimizer:
@@ -471,8 +407,17 @@ class CollabLearner(Learner):
             wds = default_wds(self.model, self.data) if self.wds is None else self.wds
         return super()._optimizer(lrs, wds)
 
-    def _meta(self) -> dict[str, Any]:
-        return {**super()._meta(), "collab": ids_to_meta(self.data, self.model)}
+    def _identity(self) -> dict[str, str]:
+        return {
+            "users": digest(encode_ids(self.data.users.ids, "user")),
+            "items": digest(encode_ids(self.data.items.ids, "item")),
+        }
+
+    def _recipe(self) -> dict[str, Any]:
+        return {"data": data_to_recipe(self.data), "model": model_to_recipe(self.model)}
+
+    def _target_data(self) -> dict[str, Any] | None:
+        return None if isinstance(self.data.target, Preference) else super()._target_data()
 
     def _codes(self, vocabulary: Vocabulary, ids: Any) -> NDArray[np.int64]:
         """Return the codes of ids, and warn of those that are unknown."""

@@ -6,6 +6,7 @@ a time becomes int64, and batches are slices of the block.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -84,18 +85,29 @@ class RatingLoader:
         return -(-self.n // self.bs)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        return self.iter_from(0)
+
+    def iter_from(self, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Begin at a batch; the order is drawn first, as for a whole epoch."""
         waiting = torch.zeros(0, dtype=torch.int64)  # rows of a batch that is not full yet
+        seed, done = self._epoch_seed(), 0
         for rows in self._row_blocks():
             rows = torch.cat([waiting, rows]) if len(waiting) else rows
             full = len(rows) // self.bs * self.bs
-            yield from self._batches(rows[:full])
-            waiting = rows[full:]
-        yield from self._batches(waiting)
+            yield from self._batches(rows[:full], seed + done, batch - done)
+            waiting, done = rows[full:], done + full // self.bs
+        yield from self._batches(waiting, seed + done, batch - done)
 
-    def _batches(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        if len(rows):
-            users, items, ratings = (column.split(self.bs) for column in self._block(rows))
-            yield from zip(users, items, ratings, strict=True)
+    def _batches(self, rows: Tensor, seed: int, skip: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the batches of some rows but the first `skip`; where all are skipped nothing is gathered."""
+        skip = max(skip, 0)
+        if skip * self.bs < len(rows):
+            users, items, ratings = (column.split(self.bs) for column in self._block(rows, seed))
+            yield from itertools.islice(zip(users, items, ratings, strict=True), skip, None)
+
+    def _epoch_seed(self) -> int:
+        """Return what the random draws of the epoch's blocks begin with; there are none here."""
+        return 0
 
     def _row_blocks(self) -> Iterator[Tensor]:
         """Yield this epoch's rows, a block at a time."""
@@ -115,7 +127,7 @@ class RatingLoader:
         keys = torch.randint(2**62, (ROUNDS,), generator=self.generator).tolist()
         return scattered(n, keys, step)
 
-    def _block(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _block(self, rows: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """Gather some rows."""
         users, items = (column.index_select(0, rows).long() for column in (self.users, self.items))
         return users, items, self.ratings.index_select(0, rows).float()
@@ -133,10 +145,12 @@ class RankingLoader(RatingLoader):
         Codes of what was taken.
     seen : Interactions
         What never counts as not taken.
-    rows, bs, shuffle, leave_out, generator
+    rows, bs, shuffle
         As for `RatingLoader`.
     negatives : int, default 1
         Items drawn per pair.
+    leave_out, generator
+        As for `RatingLoader`.
 
     Examples
     --------
@@ -166,15 +180,13 @@ class RankingLoader(RatingLoader):
         super().__init__(users, items, zeros, rows, bs, shuffle, leave_out=leave_out, generator=generator)
         self.seen = seen
         self.negatives = int(check_positive("negatives", negatives, integer=True))
-        self._draws: torch.Generator | None = None
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        self._draws = self.generator if self.shuffle else torch.Generator().manual_seed(NEGATIVES_SEED)
-        return super().__iter__()
+    def _epoch_seed(self) -> int:
+        return int(torch.randint(2**62, (), generator=self.generator)) if self.shuffle else NEGATIVES_SEED
 
-    def _block(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        users, taken, zeros = super()._block(rows)
-        others = self.seen.sample_others(users, self.negatives, self._draws)
+    def _block(self, rows: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        users, taken, zeros = super()._block(rows, seed)
+        others = self.seen.sample_others(users, self.negatives, torch.Generator().manual_seed(seed))
         return users, torch.cat([taken[:, None], others], dim=1), zeros
 
 

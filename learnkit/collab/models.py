@@ -36,6 +36,18 @@ class EmbeddingModel(nn.Module, ABC):
         Mean rating. The model starts there, so that weight decay pulls towards it and not to the middle of the range.
     sparse : bool, default False
         Give the tables sparse gradients, for `torch.optim.SparseAdam`.
+
+    Examples
+    --------
+    A model of your own says how a pair is scored:
+
+    >>> import torch
+    >>> from learnkit.collab import EmbeddingModel
+    >>> class Distance(EmbeddingModel):
+    ...     def raw_scores(self, users, items):
+    ...         return -(self.user_factors(users) - self.item_factors(items)).norm(dim=-1)
+    >>> Distance(10, 20, 5, y_range=(1, 5))(torch.tensor([1, 2]), torch.tensor([3, 4])).shape
+    torch.Size([2])
     """
 
     def __init__(
@@ -132,6 +144,11 @@ class EmbeddingDotBias(EmbeddingModel):
     The item's bias is how good it is for everybody, so sorting by it gives the best and the worst items with the
     users' habits taken out (Koren, Bell & Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems").
 
+    Parameters
+    ----------
+    n_users, n_items, n_factors, y_range, mean, sparse
+        As for `EmbeddingModel`.
+
     Examples
     --------
     >>> import torch
@@ -182,10 +199,14 @@ class EmbeddingNet(EmbeddingModel):
 
     Parameters
     ----------
+    n_users, n_items, n_factors, y_range
+        As for `EmbeddingModel`.
     nh : int or sequence of int, default 10
         Widths of the hidden layers.
     drops : pair of float, default (0.05, 0.5)
         Dropout on the embeddings, and after each hidden layer.
+    mean, sparse
+        As for `EmbeddingModel`.
 
     Examples
     --------

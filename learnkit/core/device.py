@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["T", "default_device", "map_tensors", "seed_everything", "to_cpu", "to_device", "to_np"]
+__all__ = ["T", "default_device", "is_out_of_memory", "map_tensors", "seed_everything", "to_cpu", "to_device", "to_np"]
 
 
 def default_device() -> torch.device:
@@ -143,7 +143,17 @@ def T(value: Any) -> Any:
     raise TypeError(f"expected numbers; got an array of dtype {array.dtype}. Encode text and categories first.")
 
 
-def seed_everything(seed: int, *, deterministic: bool = False) -> None:
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Whether an error says that memory was not enough, on any device."""
+    if isinstance(exc, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(exc, RuntimeError) and any(text in str(exc) for text in _NO_MEMORY)
+
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+
+
+def seed_everything(seed: int, deterministic: bool = False) -> None:
     """Seed Python, NumPy and torch (all devices).
 
     Parameters

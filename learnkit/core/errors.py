@@ -17,6 +17,7 @@ __all__ = [
     "LearnkitError",
     "MissingExtraError",
     "NonFiniteError",
+    "OutOfMemoryError",
     "TrainingError",
     "check_choice",
     "check_fraction",
@@ -39,6 +40,10 @@ class TrainingError(LearnkitError, RuntimeError):
 
 class NonFiniteError(TrainingError):
     """The loss became NaN or infinite; the message names the batch."""
+
+
+class OutOfMemoryError(TrainingError, MemoryError):
+    """A batch and what is computed from it did not fit; the message says what to try. The model can be used on."""
 
 
 class CheckpointError(LearnkitError, ValueError):

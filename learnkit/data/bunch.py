@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
 from learnkit.core.preserve import preserve_rng
+from learnkit.data.check import check_data
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import generators, split_batch
 from learnkit.data.targets import MultiCategory, Target
@@ -87,6 +88,31 @@ class DataBunch:
             raise DataError("this data bunch has no validation set.")
         with preserve_rng(*generators(self.val_dl)):
             return np.concatenate([to_np(split_batch(batch)[1]) for batch in self.val_dl])
+
+    def check(self) -> list[str]:
+        """Look at the first batch of every loader, and at all targets, before hours are spent; nothing is changed.
+
+        Returns
+        -------
+        list of str
+            What may be meant but usually is not: inputs that are not normalised, classes without items, items that both
+            train and validate. Empty if nothing was noticed.
+
+        Raises
+        ------
+        DataError
+            If it cannot be trained on: no batch, a picture that cannot be read, NaN, a class that does not exist, a
+            single class. The item is named.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from learnkit import Category, DataBunch, TensorLoader
+        >>> x, y = 255 * torch.rand(20, 3), torch.arange(20) % 2
+        >>> DataBunch(".", TensorLoader(x, y), target=Category(["no", "yes"])).check()  # doctest: +ELLIPSIS
+        ['`trn_dl`: input 0 is not normalised: mean ..., standard deviation .... Bring both near 0 and 1.']
+        """
+        return check_data(self)
 
     @property
     def classes(self) -> list[Any] | None:

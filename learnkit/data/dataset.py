@@ -6,8 +6,9 @@ the same augmented batches with 0 workers or 8, and a different picture of the i
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from learnkit.core.errors import DataError
 
@@ -68,9 +69,23 @@ class ItemDataset(Dataset[Any]):
             raise DataError(f"every item needs a target: got {len(items)} items and {len(y)} targets.")
         self.items, self.y, self.open_item, self.tfm = items, y, open_item, tfm
         self.epoch_seed = 0
+        self._at: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def share(self, n_workers: int) -> None:
+        """Prepare to be loaded by so many processes, which note in memory that all share what they have in hand."""
+        self._at = torch.full((n_workers, 2), -1).share_memory_()
+
+    @property
+    def loading(self) -> list[int]:
+        """The loading processes, those that have had an item in hand."""
+        return [] if self._at is None else [pid for pid in self._at[:, 0].tolist() if pid > 0]
+
+    def in_hand(self, pids: Collection[int]) -> list[str]:
+        """Name the items that loading processes have in hand, or had when they died."""
+        return [] if self._at is None else [self.name(i) for pid, i in self._at.tolist() if pid in pids]
 
     def name(self, i: int) -> str:
         """Name item `i` for messages."""
@@ -80,12 +95,13 @@ class ItemDataset(Dataset[Any]):
     def __getitem__(self, i: int) -> tuple[Any, Any]:
         if not -len(self) <= i < len(self):
             raise IndexError(f"item {i} of a dataset of {len(self)} items")
-        xs, ys = self.__getitems__([i % len(self)])
+        xs, ys = self.finish(self.__getitems__([i % len(self)]))
         return (tuple(x[0] for x in xs) if isinstance(xs, tuple | list) else xs[0]), ys[0]
 
     def __getitems__(self, idxs: Sequence[int]) -> tuple[Any, Any]:
-        """Return a whole batch `(xs, ys)`; PyTorch's loader calls this with the indices of a batch."""
-        xs = [self._load(int(i)) for i in idxs]
+        """Return a whole batch `(xs, ys)`, not finished; PyTorch's loader calls this with the indices of a batch."""
+        in_two_steps = isinstance(self.tfm, BatchTransform)  # asked once per batch: slow, as of all protocols
+        xs = [self._load(int(i), in_two_steps) for i in idxs]
         try:
             batch = default_collate(xs)
         except (RuntimeError, TypeError) as exc:
@@ -94,15 +110,20 @@ class ItemDataset(Dataset[Any]):
             raise DataError(
                 f"the items of a batch must have one shape; got {listing}. Give `tfms` with a size."
             ) from exc
-        if isinstance(self.tfm, BatchTransform):
-            batch = self.tfm.batch(batch)
         ys = np.zeros(len(xs), dtype=np.int64) if self.y is None else self.y[np.asarray(idxs)]
         return batch, torch.from_numpy(np.asarray(ys))
 
-    def _load(self, i: int) -> Any:
+    def finish(self, batch: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Do what the transform does on whole batches; what a loading process hands over can stay small until then."""
+        xs, ys = batch
+        return (self.tfm.batch(xs) if isinstance(self.tfm, BatchTransform) else xs), ys
+
+    def _load(self, i: int, in_two_steps: bool) -> Any:
+        if self._at is not None and (worker := get_worker_info()) is not None:
+            self._at[worker.id, 0], self._at[worker.id, 1] = os.getpid(), i
         try:
             x = self.open_item(self.items[i])
-            if isinstance(self.tfm, BatchTransform):
+            if in_two_steps:
                 return self.tfm.item(x, np.random.default_rng((self.epoch_seed, i)))
             if self.tfm is not None:
                 seed = np.random.SeedSequence((self.epoch_seed, i)).generate_state(1)[0]

@@ -2,19 +2,29 @@
 
 A batch is a tuple or list whose last element is the target; everything before it is an input of the model:
 `(x, y)`, `(cats, conts, y)`, or `((x1, x2), y)`.
+
+What exact resume asks of a loader. Any iterable will do: it is brought to where a fit was interrupted by consuming the
+batches before. A loader that can do better
+
+- makes every random draw that decides an epoch when iteration begins, before its first batch: the order, or one seed
+  for a generator of its own that everything later in the epoch is drawn from;
+- has `iter_from(batch)`, which makes the same draws and begins with that batch, without loading those before it;
+- has `state()` and `set_state(state)` if it keeps anything between epochs that decides the next one, other than a
+  `torch.Generator` in its attribute `generator`, which is kept for it. A state is JSON data, tensors, or nests of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
 
 from learnkit.core.device import to_device
 from learnkit.core.errors import DataError, check_positive
@@ -22,7 +32,16 @@ from learnkit.data.dataset import ItemDataset
 
 CHUNK_BYTES = 1 << 20  # what `TensorLoader` gathers at once: small enough for a cache, large enough to be worth it
 
-__all__ = ["DeviceLoader", "ItemLoader", "TensorLoader", "generators", "n_batches", "single_left", "split_batch"]
+__all__ = [
+    "DeviceLoader",
+    "ItemLoader",
+    "TensorLoader",
+    "fast_forward",
+    "generators",
+    "n_batches",
+    "single_left",
+    "split_batch",
+]
 
 
 def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
@@ -54,6 +73,30 @@ def generators(dl: Any) -> list[torch.Generator]:
     return list(found.values())
 
 
+def fast_forward(dl: Iterable[Any], batch: int) -> Iterator[Any]:
+    """Begin an epoch of a loader at a batch, with every draw that decides the epoch made when this returns.
+
+    Parameters
+    ----------
+    dl : iterable of batches
+        One with `iter_from` skips what comes before; of another it is loaded and dropped.
+    batch : int
+        Number of the first batch to give; the loader's length for none.
+
+    Raises
+    ------
+    DataError
+        If there are not so many.
+    """
+    if hasattr(dl, "iter_from"):
+        batches = iter(dl.iter_from(batch))
+        return itertools.chain(list(itertools.islice(batches, 1)), batches)  # most draw with their first batch
+    batches = iter(dl)
+    if sum(1 for _ in itertools.islice(batches, batch)) < batch:
+        raise DataError(f"the loader gives fewer than {batch} batches; it is not the one the fit began with.")
+    return batches
+
+
 def single_left(n: int, bs: int) -> bool:
     """Whether the last batch of an epoch would hold a single item, which batch norm cannot be trained on."""
     return n > bs > 1 and n % bs == 1
@@ -76,7 +119,11 @@ class DeviceLoader:
         self.dl, self.device, self.channels_last = dl, device, channels_last
 
     def __iter__(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
-        for batch in self.dl:
+        return self.move(self.dl)
+
+    def move(self, batches: Iterable[Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """Give these batches of the loader on the device."""
+        for batch in batches:
             yield to_device(split_batch(batch), self.device, channels_last=self.channels_last)
 
 
@@ -142,13 +189,17 @@ class TensorLoader:
         return n // self.bs if self.drop_last else -(-n // self.bs)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        return self.iter_from(0)
+
+    def iter_from(self, batch: int) -> Iterator[tuple[Tensor, ...]]:
+        """Begin at a batch; the order is drawn first, as for a whole epoch."""
         n = len(self.tensors[0])
         order = torch.randperm(n, generator=self.generator).to(self.tensors[0].device) if self.shuffle else None
         stop = len(self) * self.bs if self.drop_last else n
         # Many batches are gathered at once and given as views: one gather for all of them costs little more than
         # one for a single small batch.
         step = self.bs * max(1, CHUNK_BYTES // max(1, self.bs * sum(map(_row_bytes, self.tensors))))
-        for start in range(0, stop, step):
+        for start in range(batch * self.bs, stop, step):
             rows = slice(start, min(start + step, stop))
             chunk = [x[rows] if order is None else x.index_select(0, order[rows]) for x in self.tensors]
             if self.widen:
@@ -197,21 +248,30 @@ class ItemLoader(DataLoader[Any]):
         cuda = torch.cuda.is_available()
         if num_workers is None:
             num_workers = min(8, os.cpu_count() or 1) if cuda else 0
+        sampler: Sampler[int]
+        if weights is not None:
+            sampler = WeightedRandomSampler(np.asarray(weights).tolist(), len(dataset))
+        else:
+            sampler = RandomSampler(dataset) if shuffle else SequentialSampler(dataset)
+        finish: Callable[[Any], Any] = dataset.finish if cuda else _already_a_batch
         super().__init__(
             dataset,
             batch_size=bs,
-            shuffle=shuffle and weights is None,
-            sampler=None if weights is None else WeightedRandomSampler(np.asarray(weights).tolist(), len(dataset)),
+            sampler=_From(sampler),
             num_workers=num_workers,
             drop_last=drop_last,
-            collate_fn=_already_a_batch,
+            collate_fn=finish,
             pin_memory=cuda,
         )
+        # Beside a GPU the loading processes finish the batches, so that pinned memory goes straight there. Without one
+        # they hand them over as they are: bytes instead of floats, a quarter of the memory to fill and to map.
+        self._finish_here = not cuda
 
     def with_dataset(self, dataset: ItemDataset) -> ItemLoader:
         """Return a loader like this one over another dataset with as many items in the same order."""
-        weights = self.sampler.weights if isinstance(self.sampler, WeightedRandomSampler) else None
-        shuffle = isinstance(self.sampler, RandomSampler)
+        sampler = self.sampler.sampler  # type: ignore[attr-defined]
+        weights = sampler.weights if isinstance(sampler, WeightedRandomSampler) else None
+        shuffle = isinstance(sampler, RandomSampler)
         return ItemLoader(
             dataset,
             self.batch_size or 1,
@@ -222,9 +282,34 @@ class ItemLoader(DataLoader[Any]):
         )
 
     def __iter__(self) -> Any:
+        return self.iter_from(0)
+
+    def iter_from(self, batch: int) -> Any:
+        """Begin at a batch; the order and the augmentation are drawn first, as for a whole epoch."""
         # Drawn here, in the main process, and handed to the workers with the dataset.
         self.dataset.epoch_seed = int(torch.randint(2**62, (), generator=self.generator))  # type: ignore[attr-defined]
-        return super().__iter__()
+        self.sampler.first = batch * self.batch_size  # type: ignore[attr-defined, operator]
+        if self.num_workers:
+            self.dataset.share(self.num_workers)  # type: ignore[attr-defined]
+        batches = super().__iter__()
+        return map(self.dataset.finish, batches) if self._finish_here else batches  # type: ignore[attr-defined]
+
+
+class _From(Sampler[int]):
+    """The indices of a sampler from the one numbered `first` on."""
+
+    def __init__(self, sampler: Sampler[int]) -> None:
+        self.sampler, self.first = sampler, 0
+
+    @property
+    def generator(self) -> Any:
+        return getattr(self.sampler, "generator", None)
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(self.sampler, self.first, None)
 
 
 def _already_a_batch(batch: Any) -> Any:

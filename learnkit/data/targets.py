@@ -18,7 +18,7 @@ from torch import Tensor
 
 from learnkit.core.errors import DataError
 
-__all__ = ["Category", "MultiCategory", "Real", "Target"]
+__all__ = ["Category", "MultiCategory", "Real", "Target", "target_from_data", "target_to_data"]
 
 
 class Target(ABC):
@@ -261,6 +261,37 @@ class Real(Target):
     def decode(self, preds: NDArray[Any]) -> list[Any]:
         """Return the values as a list."""
         return list(preds.tolist())
+
+
+def target_to_data(target: Target | None) -> dict[str, Any] | None:
+    """Describe a target of this file as data; of one of your own, only the name of its class."""
+    if target is None:
+        return None
+    kind = {"kind": type(target).__name__}
+    if type(target) is MultiCategory:
+        return {**kind, "classes": target.classes, "threshold": target.threshold}
+    if type(target) is Category:
+        return {**kind, "classes": target.classes}
+    return {**kind, "c": target.c}
+
+
+def target_from_data(data: dict[str, Any] | None) -> Target | None:
+    """Make the target that `target_to_data` described.
+
+    Raises
+    ------
+    DataError
+        If it is none of this file's.
+    """
+    if data is None:
+        return None
+    if data["kind"] == "Category":
+        return Category(data["classes"])
+    if data["kind"] == "MultiCategory":
+        return MultiCategory(data["classes"], threshold=float(data["threshold"]))
+    if data["kind"] == "Real":
+        return Real(int(data["c"]))
+    raise DataError(f"what is predicted is a {data['kind']}, which is not one of learnkit's targets; pass `target=`.")
 
 
 def _as_list(labels: Iterable[Any]) -> list[Any]:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from learnkit.core.device import map_tensors
 from learnkit.core.errors import NonFiniteError, check_choice, check_fraction, check_positive, optional_import
-from learnkit.core.preserve import preserve_rng
-from learnkit.data.files import PathLike
+from learnkit.core.preserve import preserve_rng, preserve_states
+from learnkit.data.check import bad_values
+from learnkit.data.files import PathLike, atomic_path
 from learnkit.train.checkpoint import load_model, save_model
 from learnkit.train.events import Callback, CancelFit
 
@@ -239,7 +241,7 @@ class StopOnNaN(Callback):
     Raises
     ------
     NonFiniteError
-        Naming epoch and batch, and whether the inputs or the target already held the bad value.
+        Naming epoch and batch, and where it began: in the inputs or the target, or in which layer.
 
     Examples
     --------
@@ -249,6 +251,7 @@ class StopOnNaN(Callback):
 
     def __init__(self) -> None:
         self._good: list[tuple[Tensor, Tensor]] = []
+        self._resumed = False  # in this epoch
         self._batches: list[int] = []  # of the losses not checked yet
         self._due = 0.0
 
@@ -256,7 +259,7 @@ class StopOnNaN(Callback):
         """Remember the weights."""
         with torch.no_grad():
             self._good = [(x, x.detach().clone()) for x in (*run.model.parameters(), *run.model.buffers())]
-        self._batches = []
+        self._batches, self._resumed = [], False
 
     def after_backward(self, run: Run) -> None:
         """Check the loss: at once where that is free, every half second where it would wait for the device."""
@@ -276,6 +279,14 @@ class StopOnNaN(Callback):
         """Let the copies go."""
         self._good, self._batches = [], []
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: a checkpoint holds good weights itself."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the weights as they are now for the good ones."""
+        self._good, self._resumed = [(x, x.detach().clone()) for x, _ in self._good], True
+
     def _check(self, run: Run) -> None:
         losses = run.running_loss.read()
         unchecked = losses[len(losses) - len(self._batches) :]
@@ -286,21 +297,24 @@ class StopOnNaN(Callback):
         self._due = time.perf_counter() + 0.5
 
     def _stop(self, run: Run, batch: int) -> None:
+        at_hand = batch == run.batch  # on a GPU the batch may be gone
+        layer = _first_bad_layer(run.model, run.xs if at_hand else None)
         with torch.no_grad():
             for tensor, value in self._good:
                 tensor.copy_(value)
         loss = f"the loss of batch {batch} in epoch {run.epoch} is not finite"
-        bad = _bad_values(run.xs, run.y) if batch == run.batch else ""
+        bad = bad_values(run.xs, run.y) if at_hand else ""
         if bad:
             cause = f": {bad}. Mend or leave out these items."
         else:
             rate = run.opt.param_groups[-1]["lr"]
-            inputs = ", though its inputs are" if batch == run.batch else ""
+            inputs = ", though its inputs are" if at_hand else ""
             cause = (
-                f"{inputs}: the training diverged at learning rate {rate:.3g}. Try a tenth of it (`learn.lr_find()`"
-                " suggests one), or `learn.clip = 1.0`."
+                f"{inputs}: {layer}. The training diverged at learning rate {rate:.3g}: try a tenth of it "
+                "(`learn.lr_find()` suggests one), or `learn.clip = 1.0`."
             )
-        raise NonFiniteError(f"{loss}{cause} The weights are those from the start of this epoch.")
+        since = "where the fit was resumed" if self._resumed else "the start of this epoch"
+        raise NonFiniteError(f"{loss}{cause} The weights are those from {since}.")
 
 
 class ReduceOnPlateau(Watch):
@@ -570,6 +584,8 @@ class CSVLog(Callback):
 
     def before_fit(self, run: Run) -> None:
         """Start the file with the names of the columns, or read them from the one to go on with."""
+        if run.resumed:
+            return  # the file goes on too, see `load_state_dict`
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._columns: list[str] = []
         if self.append and self.path.exists():
@@ -585,6 +601,16 @@ class CSVLog(Callback):
         row = {"epoch": run.epoch, **run.results}
         with open(self.path, "a", newline="") as file:
             csv.writer(file).writerow([row.get(name, "") for name in self._columns])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the names of the columns, and what was written."""
+        return {"columns": self._columns, "text": self.path.read_text()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Leave out of the file what was written after the checkpoint; it is going to be written again."""
+        self._columns = state["columns"]
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(state["text"])
 
 
 class TensorBoardLog(Callback):
@@ -616,12 +642,7 @@ class TensorBoardLog(Callback):
 
     def before_fit(self, run: Run) -> None:
         """Open the log."""
-        # Imported here: it takes a while, and random draws made by its imports must not change the training.
-        with preserve_rng(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self.log_dir))
+        self._open(first_step=None)
         self._step = 0
 
     def after_batch(self, run: Run) -> None:
@@ -644,20 +665,56 @@ class TensorBoardLog(Callback):
             self._writer.close()
             self._writer = None
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on in a new file, and let what was logged after the checkpoint be forgotten."""
+        super().load_state_dict(state)
+        self._writer.close()
+        self._open(first_step=self._step)
+
+    def _open(self, *, first_step: int | None) -> None:
+        # Imported here: it takes a while, and random draws made by its imports must not change the training.
+        with preserve_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.log_dir), purge_step=first_step)
+
 
 def _floats(model: nn.Module) -> list[Tensor]:
     return [x for x in (*model.parameters(), *model.buffers()) if x.is_floating_point()]
 
 
-def _bad_values(xs: tuple[Any, ...], y: Any) -> str:
-    """Say which input holds NaN or infinite values, and in which items."""
-    for name, x in [
-        *((f"input {i}" if len(xs) > 1 else "its input", x) for i, x in enumerate(xs)),
-        ("its target", y),
-    ]:
-        if isinstance(x, Tensor) and x.is_floating_point() and x.ndim:
-            bad = (~x.reshape(len(x), -1).isfinite().all(1)).nonzero().flatten().tolist()
-            if bad:
-                shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-                return f"{name} holds NaN or infinite values in {len(bad)} of {len(x)} items (numbers {shown} of the batch)"
-    return ""
+@torch.no_grad()
+def _first_bad_layer(model: nn.Module, xs: tuple[Any, ...] | None) -> str:
+    """Say in which layer NaN or infinity began: in its weights, or in what it makes of good inputs."""
+    named = dict(model.named_modules())
+    for name, p in model.named_parameters():
+        if not bool(p.isfinite().all()):
+            owner = named[name.rpartition(".")[0]]
+            return f"the weights `{name}` ({type(owner).__name__}) were not finite any more"
+    if xs is None:
+        return "the weights are finite still"
+    found: list[str] = []
+
+    def look(name: str, module: nn.Module, output: Any) -> None:
+        tensors: list[Tensor] = []
+        map_tensors(tensors.append, output)
+        if not found and any(x.is_floating_point() and not bool(x.isfinite().all()) for x in tensors):
+            found.append(f"it began in the layer `{name or '(the model)'}` ({type(module).__name__})")
+
+    leaves = [(name, module) for name, module in named.items() if next(module.children(), None) is None]
+    handles = [
+        module.register_forward_hook(lambda m, args, output, name=name: look(name, m, output))
+        for name, module in [*leaves, ("", model)]
+    ]
+    try:
+        with preserve_rng(), preserve_states(model):
+            model(*xs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return (
+        found[0]
+        if found
+        else "every layer's output is finite in full precision, so it began in the loss or its arithmetic"
+    )

@@ -1,9 +1,14 @@
-"""Weights on disk: safetensors with a JSON header, written whole or not at all, read without running code."""
+"""Weights on disk: safetensors with a JSON header, written whole or not at all, read without running code.
+
+The header holds a SHA-256 of names, shapes and values, so that a damaged file is refused and never loaded as another model.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +21,7 @@ from learnkit.data.files import PathLike, atomic_path
 
 __all__ = ["load_model", "read_meta", "read_weights", "save_model", "weights_path"]
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "learnkit"
 
 
@@ -48,7 +53,7 @@ def save_model(model: nn.Module, path: PathLike, *, meta: Mapping[str, Any] | No
     Raises
     ------
     CheckpointError
-        If the model's state holds something other than tensors.
+        If the model's state holds something other than tensors, or the file cannot be written.
 
     Examples
     --------
@@ -59,6 +64,7 @@ def save_model(model: nn.Module, path: PathLike, *, meta: Mapping[str, Any] | No
     ...     path = save_model(model, f"{folder}/model")
     ...     load_model(torch.nn.Linear(3, 2), path)
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors: dict[str, Tensor] = {}
@@ -75,9 +81,13 @@ def save_model(model: nn.Module, path: PathLike, *, meta: Mapping[str, Any] | No
             # Cloned where it is a view, so that two views of one storage do not clash in the file.
             tensors[name] = value.detach().cpu().contiguous().clone()
     header = {"format": FORMAT, "aliases": aliases, "meta": dict(meta or {})}
+    header["sha256"] = _digest(tensors, header)
     target = weights_path(path)
-    with atomic_path(target) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(header)})
+    try:
+        with atomic_path(target) as temporary:
+            save_file(tensors, temporary, metadata={_KEY: json.dumps(header)})
+    except (OSError, SafetensorError) as exc:
+        raise CheckpointError(f"{target} could not be written ({exc}); what was there before is untouched.") from exc
     return target
 
 
@@ -142,6 +152,11 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
         return _read(target)[0]
     _check_is_file(target)
     try:
+        if zipfile.is_zipfile(target):
+            with zipfile.ZipFile(target) as file:
+                damaged = file.testzip()  # PyTorch itself does not look at the checksums in its files
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"the checksum of {damaged} does not agree with its bytes")
         state = torch.load(target, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
         raise CheckpointError(
@@ -181,9 +196,22 @@ def _read(target: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     header = _read_header(target)
     try:
         with safe_open(target, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 - not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as exc:
         raise _damaged(target, exc) from exc
+    if header and header.get("sha256") != _digest(tensors, header):
+        raise CheckpointError(f"{target} is damaged: its checksum does not agree with its contents. Use another copy.")
+    return tensors, header
+
+
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of tensors and header, whatever the order they are in."""
+    digest = hashlib.sha256(json.dumps([header["aliases"], header["meta"]], sort_keys=True).encode())
+    for name in sorted(tensors):
+        x = tensors[name]
+        digest.update(f"\n{name} {x.dtype} {tuple(x.shape)}\n".encode())
+        digest.update(x.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _read_header(target: Path) -> dict[str, Any]:
@@ -193,8 +221,10 @@ def _read_header(target: Path) -> dict[str, Any]:
     _refuse_pickle(target)
     try:
         with safe_open(target, framework="pt", device="cpu") as file:
-            text = (file.metadata() or {}).get(_KEY, "{}")
-        header = json.loads(text)
+            texts = file.metadata() or {}
+        # Also under a name that is damaged: a checked file must not pass for one of another program, unchecked.
+        ours = [text for name, text in texts.items() if name == _KEY or text.startswith('{"format": ')]
+        header = json.loads(ours[0]) if ours else {}
     except (SafetensorError, OSError, ValueError, RecursionError) as exc:
         raise _damaged(target, exc) from exc
     aliases = header.get("aliases", {}) if isinstance(header, dict) else None
@@ -202,9 +232,10 @@ def _read_header(target: Path) -> dict[str, Any]:
         raise CheckpointError(f"{target} is damaged: its header is not one that `save_model` writes.")
     if not isinstance(header.get("meta", {}), dict):
         raise CheckpointError(f"{target} is damaged: `meta` in its header is no JSON object.")
-    if header.get("format", FORMAT) != FORMAT:
+    if header and (header.get("format") != FORMAT or not {"aliases", "meta", "sha256"} <= header.keys()):
         raise CheckpointError(
-            f"{target} has format {header['format']}; this learnkit reads format {FORMAT}. Update it."
+            f"{target} is damaged, or of another version: it has format {header.get('format')!r}; this learnkit reads "
+            f"format {FORMAT}."
         )
     return header
 

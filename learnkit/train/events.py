@@ -11,7 +11,10 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from learnkit.train.loop import Run
@@ -80,6 +83,10 @@ class Callback:
     """Override the events you need; all of them do nothing here.
 
     Batches of the training and of the validation pass send the same events; `run.training` tells which it is.
+
+    Checkpoints keep the attributes that are data. A resumed fit (`run.resumed`) sends `before_fit`, and `before_epoch`
+    and `before_train` of the epoch it goes on with, then gives each callback its attributes back.
+
     A method called `before_...`, `after_...` or `cleanup_...` that is no event is refused when the class is
     defined, so that a misspelt event cannot be ignored in silence.
 
@@ -144,6 +151,21 @@ class Callback:
     def cleanup_fit(self, run: Run) -> None:
         """Always, last of all, also after an error or Ctrl-C: remove hooks, close files."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of this callback: its attributes that are data.
+
+        Data are numbers, text, `None`, tensors and arrays (the model's own parameters are not), and lists, tuples and
+        dicts of them. Override this and `load_state_dict` where that is too much or not enough.
+        """
+        return {name: value for name, value in vars(self).items() if _is_data(value)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned when the checkpoint was taken."""
+        for name, value in state.items():
+            # What is no data here is the constructor's business: a file, a function, a method.
+            if _is_data(getattr(self, name, None)):
+                setattr(self, name, value)
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name in dir(cls):
@@ -163,6 +185,18 @@ class Callback:
 
 
 EVENTS = tuple(name for name in vars(Callback) if name.startswith(("before_", "after_", "cleanup_")))
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_data(x) for pair in value.items() for x in pair)
+    if isinstance(value, tuple | list):
+        return type(value) in (tuple, list) and all(_is_data(x) for x in value)
+    if isinstance(value, Tensor):
+        return not value.requires_grad and not isinstance(value, nn.Parameter)
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biuf"
+    return value is None or isinstance(value, bool | int | float | str | np.number)
 
 
 def check_callbacks(callbacks: Iterable[Callback] | None) -> list[Callback]:

@@ -5,11 +5,13 @@ It prepares an optimizer and callbacks and hands them to `loop.fit`; nothing is 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,16 +21,20 @@ from torch.optim import Optimizer
 
 from learnkit import __version__
 from learnkit.core.device import T, default_device, to_np
-from learnkit.core.errors import DataError, TrainingError, check_positive
+from learnkit.core.errors import CheckpointError, DataError, TrainingError, check_positive
 from learnkit.core.hooks import ModelSummary, summarize
 from learnkit.core.layers import batch_norms
-from learnkit.core.preserve import preserve_model, preserve_rng
+from learnkit.core.preserve import model_lock, preserve_model, preserve_rng
 from learnkit.data.bunch import DataBunch
+from learnkit.data.check import first_batch
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import generators, n_batches, split_batch
+from learnkit.data.targets import target_to_data
 from learnkit.train import loop
+from learnkit.train.archive import write_archive
 from learnkit.train.callbacks import LossRegulariser, SaveBest, StopOnNaN
-from learnkit.train.checkpoint import load_model, save_model, weights_path
+from learnkit.train.check import Probe
+from learnkit.train.checkpoint import load_model, read_meta, save_model, weights_path
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.lr_find import LRFindResult, RangeTest
 from learnkit.train.metrics import MetricLike, as_metrics
@@ -42,7 +48,8 @@ from learnkit.train.optim import (
     group_params,
 )
 from learnkit.train.predictions import Predictions, predict
-from learnkit.train.recorder import Recorder
+from learnkit.train.recorder import Recorder, say
+from learnkit.train.resume import Checkpoints, model_state
 from learnkit.train.schedules import ScheduleRates, cosine, one_cycle, one_cycle_momentum, triangle
 
 __all__ = ["Learner"]
@@ -105,6 +112,9 @@ class Learner:
     True
     """
 
+    _application: ClassVar[str] = "any"
+    _settings: ClassVar[tuple[str, ...]] = ("precision", "accumulate", "clip", "channels_last")
+
     def __init__(
         self,
         data: DataBunch,
@@ -162,6 +172,10 @@ class Learner:
         cycle_save_name: str | None = None,
         best_save_name: str | None = None,
         use_clr_beta: tuple[float, ...] | None = None,
+        *,
+        checkpoint: PathLike | Checkpoints | None = None,
+        every: int | timedelta = timedelta(minutes=10),
+        keep: int = 2,
     ) -> dict[str, float]:
         """Train at a constant rate, or in cosine cycles with warm restarts (SGDR, Loshchilov & Hutter 2017).
 
@@ -189,6 +203,12 @@ class Learner:
         use_clr_beta : tuple, optional
             `(div, pct)` or `(div, pct, max_mom, min_mom)`: instead of a cosine, rise from `lrs / div` and fall
             again in a straight line, the last `pct` percent of the cycle further down (Smith 2018).
+        checkpoint : path-like, optional
+            Folder to keep checkpoints of this fit in; `resume` goes on from the newest one.
+        every : int or timedelta, default 10 minutes
+            Batches, or time, from one checkpoint to the next.
+        keep : int, default 2
+            How many checkpoints are kept.
 
         Returns
         -------
@@ -201,7 +221,15 @@ class Learner:
             If `lrs` or `wds` do not match the layer groups, which are then printed.
         NonFiniteError
             If the loss becomes NaN; the weights are put back to the start of that epoch.
+        CheckpointError
+            If no checkpoint can be written into the folder.
         """
+        arguments = {
+            "lrs": lrs, "n_cycle": n_cycle, "wds": wds, "cycle_len": cycle_len, "cycle_mult": cycle_mult,
+            "metrics": _names(metrics), "cycle_save_name": cycle_save_name, "best_save_name": best_save_name,
+            "use_clr_beta": use_clr_beta,
+        }  # fmt: skip
+        checkpoints = self._checkpoints(checkpoint, every, keep, "fit", arguments)
         n_cycle = int(check_positive("n_cycle", n_cycle, integer=True))
         lo = self._optimizer(lrs, wds)
         extra = [*check_callbacks(callbacks), *self._best_saver(best_save_name)]
@@ -211,7 +239,7 @@ class Learner:
             for name, value in cyclic.items():
                 if value is not None:
                     raise ValueError(f"`{name}` needs cycles: pass `cycle_len` too.")
-            return self._train(lo, n_cycle, metrics, extra)
+            return self._train(lo, n_cycle, metrics, extra, checkpoints)
         cycle_len = int(check_positive("cycle_len", cycle_len, integer=True))
         cycle_mult = int(check_positive("cycle_mult", cycle_mult, integer=True))
         n_epochs = sum(cycle_len * cycle_mult**i for i in range(n_cycle))
@@ -225,7 +253,7 @@ class Learner:
             lr, mom = _clr_beta(use_clr_beta)
         nb = self._batches_per_epoch() * cycle_len
         sched = ScheduleRates(lo, nb, lr, mom, cycle_mult=cycle_mult, on_cycle_end=on_cycle_end)
-        return self._train(lo, n_epochs, metrics, [*extra, sched])
+        return self._train(lo, n_epochs, metrics, [*extra, sched], checkpoints)
 
     def fit_one_cycle(
         self,
@@ -240,6 +268,9 @@ class Learner:
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,
         best_save_name: str | None = None,
+        checkpoint: PathLike | Checkpoints | None = None,
+        every: int | timedelta = timedelta(minutes=10),
+        keep: int = 2,
     ) -> dict[str, float]:
         """Train one cycle: rate up to `lr_max` and down to almost nothing, momentum down and up (Smith 2018).
 
@@ -257,7 +288,7 @@ class Learner:
             Share of the cycle in which the rate rises.
         moms : tuple of float, default (0.95, 0.85, 0.95)
             Momentum (Adam's first beta) at start, peak and end; unused by an optimizer without momentum.
-        metrics, callbacks, best_save_name
+        metrics, callbacks, best_save_name, checkpoint, every, keep
             As for `fit`.
 
         Returns
@@ -277,15 +308,29 @@ class Learner:
         >>> results["rmse"] < 0.5
         True
         """
+        arguments = {
+            "n_epoch": n_epoch, "lr_max": lr_max, "wds": wds, "div": div, "div_final": div_final, "pct_start": pct_start,
+            "moms": moms, "metrics": _names(metrics), "best_save_name": best_save_name,
+        }  # fmt: skip
+        checkpoints = self._checkpoints(checkpoint, every, keep, "fit_one_cycle", arguments)
         n_epoch = int(check_positive("n_epoch", n_epoch, integer=True))
         lo = self._optimizer(lr_max, wds)
         lr = one_cycle(1 / div, 1.0, 1 / div_final, pct_start=pct_start)
         mom = one_cycle_momentum(lo.opt, moms, pct_start)
         extra = [*check_callbacks(callbacks), *self._best_saver(best_save_name)]
         sched = ScheduleRates(lo, self._batches_per_epoch() * n_epoch, lr, mom)
-        return self._train(lo, n_epoch, metrics, [*extra, sched])
+        return self._train(lo, n_epoch, metrics, [*extra, sched], checkpoints)
 
-    def fine_tune(self, epochs: int, base_lr: float = 2e-3, freeze_epochs: int = 1) -> dict[str, float]:
+    def fine_tune(
+        self,
+        epochs: int,
+        base_lr: float = 2e-3,
+        freeze_epochs: int = 1,
+        *,
+        checkpoint: PathLike | Checkpoints | None = None,
+        every: int | timedelta = timedelta(minutes=10),
+        keep: int = 2,
+    ) -> dict[str, float]:
         """Train the head with the rest frozen, then everything, lower layers at lower rates.
 
         Parameters
@@ -296,6 +341,8 @@ class Learner:
             Highest rate of the first part.
         freeze_epochs : int, default 1
             With only the last layer group unfrozen.
+        checkpoint, every, keep
+            As for `fit`; `resume` finishes both parts.
 
         Returns
         -------
@@ -312,10 +359,95 @@ class Learner:
         >>> with learn.no_progress():
         ...     results = learn.fine_tune(1)
         """
-        self.freeze()
-        self.fit_one_cycle(freeze_epochs, base_lr)
+        arguments = {"epochs": epochs, "base_lr": base_lr, "freeze_epochs": freeze_epochs}
+        saved = checkpoint if isinstance(checkpoint, Checkpoints) else None
+        folder = saved.folder if saved is not None else checkpoint
+        if saved is not None:
+            every, keep, arguments = saved.every, saved.keep, saved.call["arguments"]
+        parts = [self._checkpoints(folder, every, keep, "fine_tune", arguments, part=part) for part in (0, 1)]
+        if saved is not None:
+            parts[saved.call["part"]] = saved
+        if saved is None or saved.call["part"] == 0:
+            self.freeze()
+            self.fit_one_cycle(freeze_epochs, base_lr, checkpoint=parts[0])
         self.unfreeze()
-        return self.fit_one_cycle(epochs, slice(base_lr / 200, base_lr / 2))
+        return self.fit_one_cycle(epochs, slice(base_lr / 200, base_lr / 2), checkpoint=parts[1])
+
+    def resume(
+        self,
+        folder: PathLike,
+        *,
+        metrics: Sequence[MetricLike] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+    ) -> dict[str, float]:
+        """Finish a fit that was interrupted, as if it had not been: the same weights bit for bit, the same record.
+
+        Make data and learner by the same code as for the fit, then call this instead of it. Everything else is in the
+        checkpoint: weights, optimizer, schedule, random generators, the place in the epoch, the record, which layers
+        are frozen, and how `fit`, `fit_one_cycle` or `fine_tune` was called.
+
+        Parameters
+        ----------
+        folder : path-like
+            What was passed as `checkpoint`. The newest checkpoint that is whole is used.
+        metrics, callbacks : sequence, optional
+            Those passed to the fit: functions and objects cannot be kept, only what they held. Metrics that were
+            passed by name are known.
+
+        Returns
+        -------
+        dict of str to float
+            Figures of the last epoch.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no checkpoint that can be read, or model, data, metrics or callbacks are not those of the fit.
+
+        Examples
+        --------
+        >>> import tempfile, torch
+        >>> from learnkit import DataBunch, Learner, Real, TensorLoader
+        >>> x = torch.randn(64, 2)
+        >>> data = DataBunch(".", TensorLoader(x, x.sum(1), 8, shuffle=True), target=Real())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     learn = Learner(data, torch.nn.Linear(2, 1))
+        ...     with learn.no_progress():
+        ...         first = learn.fit(0.1, 3, checkpoint=folder, every=10)
+        ...     again = Learner(data, torch.nn.Linear(2, 1))
+        ...     with again.no_progress():
+        ...         second = again.resume(folder)
+        >>> first == second, bool((learn.model.weight == again.model.weight).all())
+        (True, True)
+        """
+        checkpoints = Checkpoints.resume(folder)
+        call = checkpoints.call
+        methods: dict[str, Callable[..., dict[str, float]]] = {
+            "fit": self.fit,
+            "fit_one_cycle": self.fit_one_cycle,
+            "fine_tune": self.fine_tune,
+        }
+        if call.get("method") not in methods:
+            raise CheckpointError(f"the fit in {folder} was not begun by a Learner: pass `checkpoints` to `fit` again.")
+        method = methods[call["method"]]
+        settings, arguments = call.get("settings"), call.get("arguments")
+        if not isinstance(settings, dict) or not isinstance(arguments, dict) or {*self._settings} != {*settings}:
+            raise CheckpointError(f"the fit in {folder} is not one of a {type(self).__name__}.")
+        if strange := {*arguments} - {*inspect.signature(method).parameters}:
+            raise CheckpointError(
+                f"the fit in {folder} was called with {strange.pop()!r}, which this learnkit does not know."
+            )
+        if call.get("target") != _describe_target(self.data):
+            raise CheckpointError(
+                f"the fit learned {call.get('target')}; this data is of {_describe_target(self.data)}."
+            )
+        checkpoints.load_model(self.model)  # before anything is computed with it, precomputed activations for one
+        for name in self._settings:
+            setattr(self, name, settings[name])
+        if self.show_progress:
+            say(f"going on from {checkpoints.describe()}")
+        given = {name: value for name, value in (("metrics", metrics), ("callbacks", callbacks)) if value is not None}
+        return method(**{**arguments, **given}, checkpoint=checkpoints)
 
     def lr_find(
         self, start_lr: float = 1e-5, end_lr: float = 10, n_iter: int = 100, *, wds: LRs | None = None
@@ -374,6 +506,48 @@ class Learner:
         self.sched.lr_finding = test.result()
         return self.sched.lr_finding
 
+    def check(self) -> list[str]:
+        """Run one batch through everything before hours are spent; data, model, random generators stay as they were.
+
+        The first batches of every loader, and all targets (`data.check`); then model, loss, gradients, step, validation
+        and metrics, as `fit` runs them.
+
+        Returns
+        -------
+        list of str
+            What may be meant but usually is not: what `data.check` noticed, and parameters that the loss does not depend
+            on. Empty if nothing was noticed.
+
+        Raises
+        ------
+        DataError, TrainingError
+            If it cannot be trained; what is wrong is said in words, with shapes and the item.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from learnkit import Category, DataBunch, Learner, TensorLoader
+        >>> data = DataBunch(".", TensorLoader(torch.randn(20, 3), torch.arange(20) % 2), target=Category("ab"))
+        >>> Learner(data, torch.nn.Linear(3, 2)).check()
+        []
+        >>> Learner(data, torch.nn.Linear(3, 1)).check()
+        Traceback (most recent call last):
+        ...
+        learnkit.core.errors.TrainingError: the model gives 1 score(s) per item; the data has 2 (Category ['a', 'b']).
+        """
+        notes = self.data.check()
+        self._check_trainable()
+        data = self._training_data()
+        xs, y = first_batch(data.trn_dl, "trn_dl")
+        val = None if data.val_dl is None else [first_batch(data.val_dl, "val_dl")]
+        probe = Probe(self.data.target)
+        with model_lock(self.model), preserve_model(self.model), preserve_rng(), self._model_for(data.trn_dl):
+            lo = self._optimizer(0.0, None)
+            one = DataBunch(data.path, [(xs, y)], val, target=data.target)
+            everything = [*self._loss_callbacks(), probe]
+            self._run(one, 1, lo, self.metrics, everything, progress=False)
+        return notes + probe.notes
+
     def validate(
         self, dl: Iterable[Any] | None = None, metrics: Sequence[MetricLike] | None = None
     ) -> dict[str, float]:
@@ -391,7 +565,7 @@ class Learner:
             `val_loss` and the metrics.
         """
         chosen = self._loader(False) if dl is None else dl
-        with self._model_for(chosen):
+        with model_lock(self.model), self._model_for(chosen):
             return loop.validate(
                 self.model,
                 chosen,
@@ -555,9 +729,72 @@ class Learner:
         Raises
         ------
         CheckpointError
-            If the file is missing, damaged, a pickle, or from another architecture (the layers are named).
+            If the file is missing, damaged, a pickle, from another architecture (the layers are named), or of a learner
+            whose data was prepared differently.
         """
-        load_model(self.model, self._weights_file(name))
+        file = self._weights_file(name)
+        saved, own = read_meta(file).get("identity") or {}, self._identity()
+        differ = [part for part in own if saved.get(part, own[part]) != own[part]]
+        if differ:
+            raise CheckpointError(
+                f"{file} was trained on data whose {' and '.join(differ)} differ, so its numbers mean something else here. "
+                "Make the data as it was made for that training; or `export` the learner there, and use `load_learner`."
+            )
+        load_model(self.model, file)
+
+    def export(self, file: PathLike) -> Path:
+        """Write all it takes to predict elsewhere, and to train on, into one file; open it with `load_learner`.
+
+        Weights, preparation (transforms, vocabularies, categories, ids), classes, how the model is made, and versions of
+        the libraries. All of it is data: nothing in the file is run when it is opened.
+
+        Parameters
+        ----------
+        file : path-like
+            `.learnkit` is added if it is missing.
+
+        Returns
+        -------
+        Path
+            The file written.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be written, or the preparation holds something that is not data (classes or ids of a type of
+            your own, say).
+
+        Examples
+        --------
+        >>> import tempfile, torch
+        >>> from learnkit import Category, DataBunch, Learner, load_learner
+        >>> batches = [(torch.randn(8, 4), torch.randint(2, (8,)))]
+        >>> learn = Learner(DataBunch(".", batches, target=Category(["no", "yes"])), torch.nn.Linear(4, 2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = load_learner(learn.export(f"{folder}/yes"), model=torch.nn.Linear(4, 2))
+        >>> again.data.classes, bool((again.model.weight == learn.model.weight).all())
+        (['no', 'yes'], True)
+        """
+        target = Path(file)
+        target = target if target.suffix == ".learnkit" else target.with_name(target.name + ".learnkit")
+        weights, rest = model_state(self.model)
+        own_loss = self.data.target is None or self.crit != self.data.target.loss
+        state = {
+            "application": self._application,
+            "model": type(self.model).__name__,
+            "model_state": rest,
+            "target": self._target_data(),
+            "loss": getattr(self.crit, "__qualname__", type(self.crit).__name__) if own_loss else None,
+            "metrics": _names(self.metrics),
+            "settings": {name: getattr(self, name) for name in Learner._settings},
+            "recipe": self._recipe(),
+        }
+        try:
+            return write_archive(target, "learner", weights, state)
+        except OSError as exc:
+            raise CheckpointError(
+                f"{target} could not be written ({exc}); what was there before is untouched."
+            ) from exc
 
     def summary(self, xs: Sequence[Any] | None = None) -> ModelSummary:
         """Report shape, parameters and trainability of every layer.
@@ -614,7 +851,19 @@ class Learner:
             "learnkit": __version__,
             "model": type(self.model).__name__,
             "classes": None if classes is None else [str(name) for name in classes],
+            "identity": self._identity(),
         }
+
+    def _identity(self) -> dict[str, str]:
+        """Return digests of what the numbers of the data mean: weights are of no use where they mean something else."""
+        return {}
+
+    def _recipe(self) -> dict[str, Any]:
+        """Return, as data, how the application prepares its data and makes its model; see `learnkit.export`."""
+        return {}
+
+    def _target_data(self) -> dict[str, Any] | None:
+        return target_to_data(self.data.target)
 
     def _best_saver(self, name: str | None) -> list[Callback]:
         if name is None:
@@ -625,17 +874,47 @@ class Learner:
     def _loss_callbacks(self) -> list[Callback]:
         return [] if self.reg_fn is None else [LossRegulariser(self.reg_fn)]
 
+    def _checkpoints(
+        self,
+        checkpoint: PathLike | Checkpoints | None,
+        every: int | timedelta,
+        keep: int,
+        method: str,
+        arguments: dict[str, Any],
+        *,
+        part: int = 0,
+    ) -> Checkpoints | None:
+        if checkpoint is None or isinstance(checkpoint, Checkpoints):
+            return checkpoint
+        call = {
+            "method": method,
+            "arguments": arguments,
+            "part": part,
+            "settings": {name: getattr(self, name) for name in self._settings},
+            "target": _describe_target(self.data),
+        }
+        return Checkpoints(checkpoint, every, keep, call)
+
     def _train(
         self,
         lo: LayerOptimizer,
         n_epochs: int,
         metrics: Sequence[MetricLike] | None,
         callbacks: Sequence[Callback],
+        checkpoints: Checkpoints | None = None,
     ) -> dict[str, float]:
         self._check_trainable()
         everything = [self.sched, StopOnNaN(), *self._loss_callbacks(), *self.callbacks, *callbacks]
         chosen = self.metrics if metrics is None else metrics
-        return self._run(self._training_data(), n_epochs, lo, chosen, everything, progress=self.show_progress)
+        return self._run(
+            self._training_data(),
+            n_epochs,
+            lo,
+            chosen,
+            everything,
+            progress=self.show_progress,
+            checkpoints=checkpoints,
+        )
 
     def _run(
         self,
@@ -646,6 +925,7 @@ class Learner:
         callbacks: Sequence[Callback],
         *,
         progress: bool,
+        checkpoints: Checkpoints | None = None,
     ) -> dict[str, float]:
         with self._model_for(data.trn_dl):
             return loop.fit(
@@ -662,6 +942,7 @@ class Learner:
                 channels_last=self.channels_last,
                 compile=self.compile,
                 progress=progress,
+                checkpoints=checkpoints,
             )
 
     def _check_trainable(self) -> None:
@@ -696,7 +977,8 @@ class Learner:
         return dl
 
     def _predict(self, dl: Iterable[Any]) -> Predictions:
-        with self._model_for(dl):
+        # Which part of the model runs, and in which mode, is its state: one thread at a time.
+        with model_lock(self.model), self._model_for(dl):
             return predict(self.model, dl, self.data.target, precision=self.precision, channels_last=self.channels_last)
 
     def _to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
@@ -720,6 +1002,11 @@ class Quiet:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.learner.show_progress = self.before
+
+
+def _names(metrics: Sequence[MetricLike] | None) -> list[str] | None:
+    """Return metrics that were all given by name; others have to be given again."""
+    return [str(m) for m in metrics] if metrics is not None and all(isinstance(m, str) for m in metrics) else None
 
 
 def _describe_target(data: DataBunch) -> str:

@@ -9,7 +9,7 @@ bit those of the loop you would write by hand.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, ClassVar, Protocol
@@ -24,10 +24,12 @@ from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.loaders import DeviceLoader, generators, n_batches
 from learnkit.data.targets import Target
 from learnkit.train.events import Callback, Cancel, bind_events, check_callbacks
+from learnkit.train.failures import explain, from_outside
 from learnkit.train.metrics import Metric, MetricLike, as_metrics
 from learnkit.train.recorder import ProgressTable, RunningLoss
+from learnkit.train.resume import Checkpoints
 
-__all__ = ["Run", "fit", "forward_pass", "validate"]
+__all__ = ["Run", "batch_len", "describe", "fit", "forward_pass", "validate"]
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -75,6 +77,10 @@ class Run:
         What an epoch is going to report, in the order of the epoch table: `trn_loss`, `val_loss`, the metrics.
     results : dict of str to float
         Figures of the current epoch so far.
+    callbacks : tuple of Callback
+        All that hear the events, in their order.
+    resumed : bool
+        Whether this fit goes on from a checkpoint.
 
     Parameters
     ----------
@@ -110,6 +116,8 @@ class Run:
         self.running_loss = RunningLoss()
         self.figures: tuple[str, ...] = ()
         self.results: dict[str, float] = {}
+        self.callbacks = tuple(callbacks)
+        self.resumed = False
         self._listeners = bind_events(callbacks)
 
     def emit(self, event: str) -> None:
@@ -170,6 +178,7 @@ def fit(
     channels_last: bool = False,
     compile: bool | str = False,
     progress: bool = True,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, float]:
     """Train `model` for `n_epochs` and validate after each.
 
@@ -205,6 +214,9 @@ def fit(
         Run the model through `torch.compile`; a string names the backend.
     progress : bool, default True
         Print a row per epoch under a progress bar. `LEARNKIT_PROGRESS=0` turns it off everywhere.
+    checkpoints : Checkpoints, optional
+        Takes checkpoints between batches, and brings a fit that is resumed to where its checkpoint was taken; see
+        `Learner.fit` and `Learner.resume`.
 
     Returns
     -------
@@ -217,6 +229,8 @@ def fit(
         If a batch has no target, or there is no batch at all.
     TrainingError
         If model, loss and batch do not fit together; shapes and dtypes are named.
+    OutOfMemoryError
+        If a batch does not fit into memory; the model can be used on.
 
     Examples
     --------
@@ -252,8 +266,10 @@ def fit(
     activation = target.activation if isinstance(target, Target) else None
     run = Run(model, opt, crit, n_epochs, [*check_callbacks(callbacks), *([ProgressTable()] if progress else ())])
     run.clip = clip
+    run.resumed, first_epoch = (False, 0) if checkpoints is None else (checkpoints.resuming, checkpoints.first_epoch)
     run.figures = ("trn_loss", *(("val_loss", *(scorer.name for scorer in scorers)) if val_dl is not None else ()))
 
+    batches: Iterator[tuple[int, Any]] = iter(())
     waiting = 0  # batches whose gradients wait for the next step
     first, weight = 1, 0.0  # items in the first of them, and in all of them as a multiple of that
 
@@ -277,7 +293,7 @@ def fit(
     try:
         with run.phase("fit"):
             run.emit("before_fit")
-            for run.epoch in range(n_epochs):
+            for run.epoch in range(first_epoch, n_epochs):
                 with run.phase("epoch"):
                     run.results = {}
                     run.emit("before_epoch")
@@ -287,18 +303,16 @@ def fit(
                         set_train_mode(model)
                         run.running_loss.start_epoch()
                         waiting = 0
-                        for run.batch, (run.xs, run.y) in enumerate(trn_dl):
+                        batches = enumerate(trn_dl) if checkpoints is None else checkpoints.batches(run, trn_dl, scaler)
+                        for run.batch, (run.xs, run.y) in batches:
                             with run.phase("batch"):
                                 run.emit("before_batch")
-                                if waiting in (
-                                    0,
-                                    accumulate,
-                                ):  # a new window; a full one's step may have been cancelled
+                                if waiting in (0, accumulate):  # new window; a full one's step may have been cancelled
                                     waiting = 0
                                     opt.zero_grad(set_to_none=True)
                                 with autocast():
                                     forward_pass(run, forward)
-                                loss, n = run.loss, _batch_len(run.xs, run.y)
+                                loss, n = run.loss, batch_len(run.xs, run.y)
                                 run.running_loss.add(loss, n)
                                 if accumulate > 1:  # a batch counts by its items, relative to the window's first
                                     first, weight = (first, weight) if waiting else (max(n, 1), 0.0)
@@ -309,6 +323,8 @@ def fit(
                                 run.emit("after_backward")
                                 if waiting == accumulate or run.batch + 1 == n_trn:
                                     step()
+                            if checkpoints is not None and waiting in (0, accumulate):  # between two windows
+                                checkpoints.save_if_due(run, trn_dl, scaler)
                         if run.batch < 0:
                             raise DataError(_NO_BATCHES.format("training"))
                         if 0 < waiting < accumulate:  # a short last window of a loader that does not know its length
@@ -319,9 +335,14 @@ def fit(
                             run.training, run.n_batches, run.batch = False, n_val, -1
                             run.emit("before_valid")
                             run.results |= _validation_pass(run, forward, val_dl, scorers, activation, autocast)
-    except BaseException:
+    except BaseException as exc:
+        reason = explain(exc, (data.trn_dl, data.val_dl), batch_len(run.xs, run.y), describe(run.xs), device)
         _clean_up(run, failed=True)
-        raise
+        if reason is None:
+            raise
+        run.xs, run.y, run.pred, run.extra, run.loss = (), None, None, (), torch.zeros(())
+        loss, batches = run.loss, iter(())  # with the error, no batch and no loading process may stay in memory
+        raise reason from exc
     _clean_up(run)
     return run.results
 
@@ -395,7 +416,7 @@ def _validation_pass(
             run.emit("before_batch")
             with autocast():
                 forward_pass(run, forward)
-            n = _batch_len(run.xs, run.y)
+            n = batch_len(run.xs, run.y)
             total = total + run.loss.detach().float() * n
             count += n
             if scorers:
@@ -404,7 +425,7 @@ def _validation_pass(
                     _update(scorer, preds, run.y)
     if not count:
         raise DataError(_NO_BATCHES.format("validation"))
-    return {"val_loss": float(total) / count, **{scorer.name: scorer.compute() for scorer in scorers}}
+    return {"val_loss": float(total) / count, **{scorer.name: _compute(scorer) for scorer in scorers}}
 
 
 def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
@@ -412,11 +433,11 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
     try:
         output = forward(*run.xs)
     except (RuntimeError, TypeError, ValueError, IndexError) as exc:
-        if isinstance(exc, torch.OutOfMemoryError):
+        if from_outside(exc):
             raise
         where = f"batch {run.batch} of epoch {run.epoch}"
         raise TrainingError(
-            f"the model failed on {where}: inputs {_describe(run.xs)}.{_model_hint(run, exc)} {exc}"
+            f"the model failed on {where}: inputs {describe(run.xs)}.{_model_hint(run, exc)} {exc}"
         ) from exc
     run.pred, run.extra = split_output(output)
     run.emit("after_pred")
@@ -424,16 +445,16 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
     try:
         run.loss = run.crit(run.pred, run.y)
     except (RuntimeError, TypeError, ValueError, IndexError) as exc:
-        if isinstance(exc, torch.OutOfMemoryError):
+        if from_outside(exc):
             raise
         raise TrainingError(
-            f"the loss {_name(run.crit)} does not fit: the model gave {_describe(run.pred)}, the target is "
-            f"{_describe(run.y)}.{_loss_hint(run.pred, run.y)} {exc}"
+            f"the loss {_name(run.crit)} does not fit: the model gave {describe(run.pred)}, the target is "
+            f"{describe(run.y)}.{_loss_hint(run.pred, run.y)} {exc}"
         ) from exc
     if not isinstance(run.loss, Tensor) or run.loss.ndim:
         raise TrainingError(
             f"the loss {_name(run.crit)} must return one number as a tensor, the mean over the batch; it returned "
-            f"{_describe(run.loss)}."
+            f"{describe(run.loss)}."
         )
     run.emit("after_loss")
 
@@ -513,7 +534,16 @@ def _update(scorer: Metric, preds: Any, y: Any) -> None:
         scorer.update(preds, y)
     except (AttributeError, RuntimeError, TypeError, IndexError, ValueError) as exc:
         raise TrainingError(
-            f"the metric {scorer.name!r} does not fit predictions {_describe(preds)} and targets {_describe(y)}: {exc}"
+            f"the metric {scorer.name!r} does not fit predictions {describe(preds)} and targets {describe(y)}: {exc}"
+        ) from exc
+
+
+def _compute(scorer: Metric) -> float:
+    try:
+        return scorer.compute()
+    except (AttributeError, RuntimeError, TypeError, IndexError, ValueError) as exc:
+        raise TrainingError(
+            f"the metric {scorer.name!r} cannot be computed from what the model predicts: {exc}"
         ) from exc
 
 
@@ -521,8 +551,8 @@ def _parameters(opt: Optimizer) -> Iterable[Tensor]:
     return (p for group in opt.param_groups for p in group["params"])
 
 
-def _batch_len(xs: tuple[Any, ...], y: Any) -> int:
-    """Number of items: the length of the first tensor found in the target, else in the inputs."""
+def batch_len(xs: tuple[Any, ...], y: Any) -> int:
+    """Return the number of items: the length of the first tensor found in the target, else in the inputs."""
     stack = [xs, y]
     while stack:
         value = stack.pop()
@@ -535,13 +565,14 @@ def _batch_len(xs: tuple[Any, ...], y: Any) -> int:
     return 1
 
 
-def _describe(value: Any) -> str:
+def describe(value: Any) -> str:
+    """Describe a batch, or a part of one, for a message: dtypes and shapes."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(_describe(item) for item in value) + "]"
+        return "[" + ", ".join(describe(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_describe(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {describe(item)}" for key, item in value.items()) + "}"
     return type(value).__name__
 
 

@@ -17,7 +17,8 @@ from learnkit.core.layers import model_device
 from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.loaders import DeviceLoader, generators
 from learnkit.data.targets import Target
-from learnkit.train.loop import autocast_context, split_output
+from learnkit.train.failures import explain
+from learnkit.train.loop import autocast_context, batch_len, describe, split_output
 
 __all__ = ["Predictions", "predict"]
 
@@ -68,15 +69,23 @@ def predict(
     autocast = autocast_context(precision, device)
     preds: list[Any] = []
     targs: list[Any] = []
-    with evaluating(model), preserve_rng(*generators(dl)):
-        for xs, y in DeviceLoader(dl, device, channels_last=channels_last):
-            with autocast():
-                output = model(*xs)
-            output, _ = split_output(output)
-            if target is not None and isinstance(output, Tensor):
-                output = target.activation(output)
-            preds.append(to_cpu(output))
-            targs.append(to_cpu(y))
+    xs: tuple[Any, ...] = ()
+    y: Any = None
+    try:
+        with evaluating(model), preserve_rng(*generators(dl)):
+            for xs, y in DeviceLoader(dl, device, channels_last=channels_last):
+                with autocast():
+                    output = model(*xs)
+                output, _ = split_output(output)
+                if target is not None and isinstance(output, Tensor):
+                    output = target.activation(output)
+                preds.append(to_cpu(output))
+                targs.append(to_cpu(y))
+    except Exception as exc:
+        reason = explain(exc, (dl,), batch_len(xs, y), describe(xs), device)
+        if reason is None:
+            raise
+        raise reason from exc
     if not preds:
         raise DataError("the loader gave no batch to predict.")
     return Predictions(_concatenate(preds), _concatenate(targs))

@@ -73,6 +73,20 @@ class RunningLoss:
         self._average = self.beta * self._average + (1 - self.beta) * loss
         self._weight = self.beta * self._weight + (1 - self.beta)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return every loss so far and what else `load_state_dict` needs."""
+        return {
+            "losses": list(self.read()),
+            "sizes": list(self._sizes),
+            "epoch_start": self._epoch_start,
+            "average": (self._average, self._weight),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+        self._read, self._sizes, self._pending = state["losses"], state["sizes"], []
+        self._epoch_start, (self._average, self._weight) = state["epoch_start"], state["average"]
+
     def smooth(self) -> float:
         """Exponentially weighted average of the losses, without the bias of its start at zero."""
         return self._average / self._weight if self.read() else math.nan
@@ -145,6 +159,14 @@ class Recorder(Callback):
         """Keep the losses of an epoch that was broken off, and as many rates."""
         self.losses = run.running_loss.read()[: len(self.lrs)]
         del self.lrs[len(self.losses) :], self.moms[len(self.losses) :]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the record, and how long the current epoch has taken so far."""
+        return {**super().state_dict(), "_started": time.perf_counter() - self._started}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the record back; the time between does not count."""
+        super().load_state_dict({**state, "_started": time.perf_counter() - state["_started"]})
 
     def to_frame(self) -> pd.DataFrame:
         """Return the epoch table as a frame.
@@ -292,6 +314,10 @@ class ProgressTable(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: what is shown is no part of the training."""
+        return {}
 
     def _write(self, cells: Sequence[str]) -> None:
         row = "  ".join(cell.rjust(max(len(name), 9)) for name, cell in zip(self._columns, cells, strict=True))

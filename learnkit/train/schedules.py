@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
 
@@ -315,6 +315,15 @@ class ScheduleRates(Callback):
             self.cycle += 1
             self.cycle_batch = 0
             self.cycle_nb = round(self.cycle_nb * self.cycle_mult)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the cycles, and the base rates."""
+        return {**super().state_dict(), "lrs": list(self.lo.lrs)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from that place."""
+        self.lo.lrs = state["lrs"]
+        super().load_state_dict({name: value for name, value in state.items() if name != "lrs"})
 
 
 class CosAnneal(ScheduleRates):

@@ -296,7 +296,11 @@ class ImageClassifierData(DataBunch):
         table_file = Path(csv_fname) if Path(csv_fname).exists() else root / csv_fname
         if not table_file.is_file():
             raise DataError(f"there is no table {table_file}.")
-        frame = pd.read_csv(table_file, header=0 if skip_header else None, dtype={0: str} if not skip_header else None)
+        header = 0 if skip_header else None
+        try:
+            frame = pd.read_csv(table_file, header=header, converters={0: str})  # "007" is a name, not the number 7
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as exc:
+            raise DataError(f"{table_file} cannot be read as a table of comma-separated text: {exc}") from exc
         if frame.shape[1] < 2:
             raise DataError(
                 f"{table_file} must have names in its first column and labels in its second; it has {list(frame.columns)}."
@@ -645,7 +649,8 @@ def _other_files(folder: Path) -> str:
 def _categories(labels: Sequence[Any], where: object) -> Category:
     names = sorted(set(labels))
     if len(names) < 2:
-        raise DataError(f"a classifier needs pictures of at least two classes; {where} has only {names[0]!r}.")
+        only = f"only {names[0]!r}" if names else "no picture that can be read"
+        raise DataError(f"a classifier needs pictures of at least two classes; {where} has {only}.")
     return Category(names)
 
 

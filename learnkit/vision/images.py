@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from learnkit.core.errors import DataError, check_positive
 from learnkit.data.files import PathLike, atomic_path, find_files
@@ -56,7 +56,8 @@ def read_rgb(fn: PathLike) -> Image.Image:
     """Read a picture as an 8-bit RGB PIL image."""
     try:
         with Image.open(fn) as file:
-            image = ImageOps.exif_transpose(file)
+            turned = file.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            image: Image.Image = ImageOps.exif_transpose(file) if turned else file
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: bring the range to 0..255
                 values = np.asarray(image, dtype=np.float32)
                 scale = 255 / 65535 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 1
@@ -64,6 +65,9 @@ def read_rgb(fn: PathLike) -> Image.Image:
             if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            if image is file and image.mode == "RGB":
+                image.load()  # before the file is closed; `convert` would copy
+                return image
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as exc:
         raise DataError(f"the picture {fn} cannot be read: {exc}. Replace or remove the file.") from exc

@@ -18,6 +18,7 @@ from learnkit.core.errors import DataError
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
+from learnkit.data.loaders import ItemLoader
 from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
@@ -26,8 +27,9 @@ from learnkit.train.recorder import say
 from learnkit.vision.cam import ClassActivationMap, class_activation_map
 from learnkit.vision.data import ImageClassifierData, ImageDataset
 from learnkit.vision.interpret import ImageInterpretation
-from learnkit.vision.models import Arch, body_and_head_groups, conv_body, conv_head, n_channels
+from learnkit.vision.models import Arch, arch_name, body_and_head_groups, conv_body, conv_head, n_channels
 from learnkit.vision.precompute import ActivationLoader, BodyAndHead, activation_loader
+from learnkit.vision.saving import data_to_recipe
 from learnkit.vision.transforms import ImageTransforms
 
 __all__ = ["ConvLearner"]
@@ -40,6 +42,8 @@ class ConvLearner(Learner):
     ----------
     precompute : bool
         Train the head on activations of the frozen layers that were computed once; see `pretrained`.
+    recipe : dict or None
+        What `pretrained` made the model of; `None` for a model or a head of your own.
 
     Examples
     --------
@@ -53,6 +57,9 @@ class ConvLearner(Learner):
     >>> learn.freeze_to(-1)
     """
 
+    _application = "vision"
+    _settings = (*Learner._settings, "precompute")
+    recipe: dict[str, Any] | None = None
     _precompute = False
     _said_no_augmentation = False
 
@@ -155,6 +162,9 @@ class ConvLearner(Learner):
                     "the pictures are not normalised as these weights expect: give the data `tfms=tfms_from_model(...)`."
                 )
         learn.precompute = precompute
+        name = arch_name(arch)
+        if name is not None and custom_head is None:
+            learn.recipe = {"arch": name, "c": data.c, "ps": ps, "xtra_fc": None if xtra_fc is None else list(xtra_fc)}
         return learn
 
     @classmethod
@@ -279,6 +289,30 @@ class ConvLearner(Learner):
             )
         return super().predict_array(arr)
 
+    def predict_files(self, files: Iterable[PathLike], bs: int = 64) -> NDArray[Any]:
+        """Predict picture files, prepared as the validation set is.
+
+        Parameters
+        ----------
+        files : iterable of path-like
+        bs : int, default 64
+            How many at a time.
+
+        Returns
+        -------
+        array of shape (n, c)
+            As `predict`, in the order of the files.
+
+        Raises
+        ------
+        DataError
+            If a file cannot be read (it is named), or the data was plain arrays, so that it is not known how.
+        """
+        ds = getattr(self.data.val_dl, "dataset", None)
+        if not isinstance(ds, ImageDataset):
+            raise DataError("it is not known how pictures are to be prepared; use `predict_array`.")
+        return self.predict_dl(ItemLoader(ImageDataset(list(files), None, ds.tfm), bs))
+
     def cam(
         self, x: Any, target: int | str | Sequence[int] | None = None, layer: nn.Module | None = None
     ) -> ClassActivationMap:
@@ -338,6 +372,10 @@ class ConvLearner(Learner):
         from learnkit.vision.report import write_report
 
         return write_report(self, path, n_worst=n_worst)
+
+    def _recipe(self) -> dict[str, Any]:
+        groups = "body and head" if isinstance(self.model, BodyAndHead) else None
+        return {"data": data_to_recipe(self.data), "model": self.recipe, "groups": groups}
 
     def _training_data(self) -> DataBunch:
         if not self._precompute:

@@ -20,6 +20,7 @@ from learnkit.train.optim import LayerGroup
 __all__ = [
     "Arch",
     "Stats",
+    "arch_name",
     "arch_stats",
     "body_and_head_groups",
     "conv_body",
@@ -181,6 +182,14 @@ def _blocks(body: nn.Module) -> list[nn.Module]:
     own = {id(p) for p in body.parameters()}
     covered = {id(p) for block in opened for p in block.parameters()}
     return opened if own == covered else [body]
+
+
+def arch_name(arch: Arch) -> str | None:
+    """Return the name an architecture can be made by again, `None` for a module or a function of the user's."""
+    name = _torchvision_name(arch)
+    if name is None and isinstance(arch, str):
+        name = f"timm/{_timm_name(arch)}"
+    return name
 
 
 def _torchvision_name(arch: Arch) -> str | None:

@@ -1,13 +1,15 @@
 """`precompute`: the frozen body's activations, computed once, kept on disk, so that only the head is trained.
 
-A folder of activations is named by everything they depend on: the body's weights, the transforms and the pictures. A
-change of any of these makes a new folder; nothing is ever read that does not belong.
+A file of activations is named by everything they depend on: the body's weights, the transforms and the pictures. A
+change of any of these makes a new file; nothing is ever read that does not belong. Beside it is its SHA-256: a damaged
+file is made again.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,8 @@ def activation_loader(
     values = _read(file, len(ds))
     if values is None:
         _compute(model, dl, len(ds), file)
+        with atomic_path(file.with_suffix(".sha256")) as temporary:
+            temporary.write_text(_checksum(file))
         values = np.load(file, mmap_mode="c", allow_pickle=False)
     y = torch.zeros(len(ds), dtype=torch.long) if ds.y is None else torch.from_numpy(np.asarray(ds.y))
     drop = shuffle and single_left(len(ds), bs)
@@ -103,10 +107,27 @@ def activation_loader(
 def _read(file: Path, n: int) -> Any:
     """Return the activations as a memory map, `None` if they are not there or the file is damaged."""
     try:
+        if file.with_suffix(".sha256").read_text() != _checksum(file):
+            return None
         values = np.load(file, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return values if values.dtype == np.float32 and len(values) == n else None
+
+
+def _checksum(file: Path) -> str:
+    """Return the SHA-256 of a file; read once, and again when the file has changed."""
+    stat = file.stat()
+    return _read_checksum(file, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read_checksum(file: Path, size: int, mtime: int) -> str:
+    digest = hashlib.sha256()
+    with open(file, "rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @torch.no_grad()

@@ -24,7 +24,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; border-botto
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #eee; }
 td:first-child, th:first-child { text-align: left; }
-img { max-width: 100%; } pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; }
+img { max-width: 100%; } .row { display: flex; gap: 1rem; } .row img { flex: 1; min-width: 0; object-fit: contain; }
+pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; }
 """
 
 
@@ -34,18 +35,19 @@ def write_report(learn: ConvLearner, path: PathLike, *, n_worst: int = 8) -> Pat
     parts = [f"<h1>{html.escape(type(learn.model[0]).__name__)} on {len(said.targs):,} validation pictures</h1>"]  # type: ignore[index]
     if learn.sched.epochs:
         parts += [_section("The latest fit"), _table(learn.sched.epochs)]
-        parts += [_figure(learn.sched.plot_loss().figure), _figure(learn.sched.plot_lr().figure)]
+        parts.append(_figures(learn.sched.plot_loss(), learn.sched.plot_lr()))
     if learn.sched.lr_finding is not None:
-        parts += [_section("Learning-rate finder"), _figure(learn.sched.plot().figure)]
+        parts += [_section("Learning-rate finder"), _figures(learn.sched.plot())]
     if not said.is_multi:
-        parts += [_section("Confusion"), _figure(said.plot_confusion_matrix().figure)]
-    parts += [_section("Per class"), f"<pre>{html.escape(said.report())}</pre>", _figure(said.plot_roc().figure)]
+        parts += [_section("Confusion"), _figures(said.plot_confusion_matrix())]
+    parts += [_section("Per class"), f"<pre>{html.escape(said.report())}</pre>"]
+    parts.append(_figures(said.plot_roc(), said.plot_precision_recall()))
     _, worst = said.top_losses(n_worst)
     rows = -(-len(worst) // 4)
-    parts += [_section("Highest losses"), _figure(said.plot(worst, rows, (12, 3.2 * rows)))]
+    parts += [_section("Highest losses"), _figures(said.plot(worst, rows, (12, 3.2 * rows)))]
     try:
         maps = learn.cam(worst)
-        parts += ["<p>Where the predicted class was seen:</p>", _figure(maps.plot(rows))]
+        parts += ["<p>Where the predicted class was seen:</p>", _figures(maps.plot(rows))]
     except ValueError as exc:  # a model without feature maps
         parts.append(f"<p>No activation maps: {html.escape(str(exc))}</p>")
     parts += [_section("Settings"), _settings(learn)]
@@ -66,21 +68,28 @@ def _section(title: str) -> str:
 def _table(rows: list[dict[str, float]]) -> str:
     names = list(rows[0])
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(row.get(name))}</td>" for name in names) + "</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(f'<td>{_cell(name, row.get(name))}</td>' for name in names)}</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _cell(value: float | None) -> str:
+def _cell(name: str, value: float | None) -> str:
+    if name == "time" and value is not None:
+        return f"{value:.1f} s"
     return str(value) if isinstance(value, int) else format_figure(value)
 
 
-def _figure(figure: Any) -> str:
+def _figures(*drawings: Any) -> str:
+    """Return figures (or the axes in them) side by side."""
     import matplotlib.pyplot as plt
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
-    plt.close(figure)
-    return f'<p><img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"></p>'
+    images = []
+    for drawing in drawings:
+        figure = getattr(drawing, "figure", drawing)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=80)
+        plt.close(figure)
+        images.append(f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">')
+    return f'<p class="row">{"".join(images)}</p>' if len(images) > 1 else f"<p>{images[0]}</p>"
 
 
 def _settings(learn: ConvLearner) -> str:

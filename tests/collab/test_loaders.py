@@ -91,3 +91,30 @@ def test_ranking_batches_put_the_item_taken_first_and_validation_always_draws_th
     assert not torch.equal(a, b)
     taken = np.repeat(users.numpy()[:, None], 3, axis=1)
     assert not seen.contains(taken, first[:, 1:].numpy()).any()
+
+
+@pytest.mark.parametrize("large", [0, 10**6])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_an_epoch_can_be_begun_at_any_batch(shuffle, large, monkeypatch):
+    monkeypatch.setattr(loaders, "BLOCK", 96)
+    monkeypatch.setattr(loaders, "LARGE", large)
+    users, items, y = columns()
+    seen = Interactions.from_pairs(users.numpy(), items.numpy(), n_users=18, n_items=40)
+    out = torch.arange(1000) % 7 == 0
+    made = [
+        RatingLoader(users, items, y, bs=32, shuffle=shuffle),
+        RatingLoader(users, items, y, bs=32, shuffle=shuffle, leave_out=out),
+        RankingLoader(users, items, seen, bs=32, shuffle=shuffle, leave_out=out, negatives=2),
+        RankingLoader(users, items, seen, torch.arange(0, 1000, 3), bs=32, shuffle=shuffle),
+    ]
+    for dl in made:
+        torch.manual_seed(5)
+        whole = list(dl)
+        after = torch.get_rng_state()
+        for first in (0, 1, 3, 7, len(whole) - 1, len(whole)):
+            torch.manual_seed(5)
+            rest = list(dl.iter_from(first))
+            assert len(rest) == len(whole) - first
+            for x, y_ in zip(rest, whole[first:], strict=True):
+                assert all(torch.equal(a, b) for a, b in zip(x, y_, strict=True))
+            assert torch.equal(after, torch.get_rng_state())

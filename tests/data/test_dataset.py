@@ -34,7 +34,7 @@ def identity(x: Any) -> Any:
 def test_one_item_is_a_batch_of_one() -> None:
     ds = ItemDataset([1.0, 2.0, 3.0], np.array([5, 6, 7]), identity, AddNoise())
     assert isinstance(ds.tfm, BatchTransform)
-    xs, ys = ds.__getitems__([2, 0])
+    xs, ys = ds.finish(ds.__getitems__([2, 0]))
     assert ys.tolist() == [7, 5]
     assert xs.shape == (2, 1)
     x, y = ds[-1]
@@ -63,7 +63,7 @@ def test_randomness_belongs_to_the_item_and_the_epoch(tfm: Any) -> None:
     ds = ItemDataset([1.0] * 4, np.zeros(4), identity, tfm)
     ds.epoch_seed = 11
     one_by_one = torch.stack([ds[i][0] for i in (3, 2, 1, 0)]).flip(0)
-    together = ds.__getitems__(range(4))[0]
+    together = ds.finish(ds.__getitems__(range(4)))[0]
     assert torch.equal(one_by_one, together)
     assert len(together[:, 0].unique()) == 4  # each item has its own
     ds.epoch_seed = 12

@@ -12,8 +12,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 
 from learnkit.core.errors import DataError
+from learnkit.core.preserve import random_state, set_random_state
 from learnkit.data.dataset import ItemDataset
-from learnkit.data.loaders import DeviceLoader, ItemLoader, TensorLoader, generators, n_batches, split_batch
+from learnkit.data.loaders import (
+    DeviceLoader,
+    ItemLoader,
+    TensorLoader,
+    fast_forward,
+    generators,
+    n_batches,
+    split_batch,
+)
 
 
 class Noisy:
@@ -196,3 +205,48 @@ def test_generators_finds_all_that_a_loader_owns_once() -> None:
     assert set(generators(DataLoader(ds, sampler=RandomSampler(ds, generator=b), generator=a))) == {a, b}
     assert generators(TensorLoader(torch.ones(2), torch.ones(2), generator=a)) == [a]
     assert generators([(1, 2)]) == generators(DataLoader(ds)) == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TensorLoader(torch.arange(43.0), torch.arange(43), 4, shuffle=True),
+        lambda: TensorLoader(torch.arange(43.0), torch.arange(43), 4, shuffle=True, drop_last=True),
+        lambda: TensorLoader(torch.arange(43.0), torch.arange(43), 4),
+        lambda: ItemLoader(ItemDataset(list(range(20, 63)), np.arange(43), int, Noisy()), 4, True, num_workers=0),
+        lambda: ItemLoader(ItemDataset(list(range(20, 63)), np.arange(43), int, Noisy()), 4, True, num_workers=2),
+        lambda: ItemLoader(
+            ItemDataset(list(range(20, 63)), None, int, Noisy()), 4, num_workers=0, weights=np.arange(43) + 1
+        ),
+        lambda: DataLoader(TensorDataset(torch.arange(43), torch.arange(43)), 4, shuffle=True),
+        lambda: [(torch.full((2,), i), torch.zeros(2)) for i in range(11)],
+    ],
+)
+def test_an_epoch_can_be_begun_at_any_batch(make: Any) -> None:
+    """With the draws of a whole epoch: the rest of it is the same, and the generators end in the same state."""
+    dl = make()
+    state = random_state(*generators(dl))
+    whole = list(dl)
+    after = torch.get_rng_state()
+    for first in (0, 1, 5, 10, len(whole)):
+        set_random_state(state, *generators(dl))
+        rest = list(fast_forward(dl, first))
+        assert len(rest) == len(whole) - first
+        assert all(
+            torch.equal(a, b) for x, y in zip(rest, whole[first:], strict=True) for a, b in zip(x, y, strict=True)
+        )
+        assert torch.equal(after, torch.get_rng_state())
+
+
+def test_skipped_items_are_not_loaded() -> None:
+    opened: list[int] = []
+
+    def open_item(item: int) -> int:
+        opened.append(item)
+        return item
+
+    dl = ItemLoader(ItemDataset(list(range(20, 60)), None, open_item, Noisy()), 4, num_workers=0)
+    assert len(list(dl.iter_from(8))) == 2
+    assert opened == list(range(52, 60))
+    with pytest.raises(DataError, match="fewer than 9 batches"):
+        fast_forward([(torch.zeros(1), torch.zeros(1))] * 3, 9)

@@ -598,15 +598,6 @@ def test_bad_argument(arguments, error, words):
     assert model.training == mode
 
 
-def test_running_out_of_memory_is_not_disguised():
-    class Hungry(nn.Linear):
-        def forward(self, x):
-            raise torch.OutOfMemoryError("no memory left")
-
-    with pytest.raises(torch.OutOfMemoryError):
-        quiet_fit(model := Hungry(N_IN, 3), bunch(), 1, sgd(model), F.cross_entropy)
-
-
 # ---------------------------------------------------------------- validate
 
 

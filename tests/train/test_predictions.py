@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -192,3 +196,71 @@ def test_predictions_are_a_small_dataclass():
     result = predict(plain_net(), bunch().val_dl, Category("abc"))  # type: ignore[arg-type]
     assert isinstance(result, Predictions)
     assert (result.preds.shape, result.targs.shape) == ((12, N_CLASSES), (12,))
+
+
+# ---------------------------------------------------------------- several at once
+
+
+class Remembering(nn.Module):
+    """Keeps a hidden state between calls: predictions that got into each other's way would differ."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = net(seed=3)
+        self.hidden: Any = torch.zeros(N_CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.body(x) + self.hidden
+        self.hidden = out.detach().mean(0)
+        return out
+
+
+@pytest.mark.parametrize("make", [net, Remembering])
+def test_eight_threads_predict_what_one_does(make, monkeypatch):
+    learn = learner(model=make())
+    learn.fit(1e-2, 1)
+    learn.model.train()
+    x = items(40)[0]
+    expected, whole = [learn.predict_array(x[i : i + 5]) for i in range(8)], learn.predict()
+    state = torch.get_rng_state()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    wrong: list[str] = []
+
+    def work(i: int) -> None:
+        for _ in range(60):
+            if not np.array_equal(learn.predict_array(x[i : i + 5]), expected[i]):
+                wrong.append(f"array {i}")
+            if i % 4 == 0 and not np.array_equal(learn.predict(), whole):
+                wrong.append(f"all {i}")
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == []
+    assert all(module.training for module in learn.model.modules())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_forked_process_predicts_while_a_thread_of_its_parent_holds_the_model():
+    code = (
+        "import os, threading, time, torch\n"
+        "from learnkit.core.preserve import evaluating\n"
+        "from tests.train.helpers import items, learner\n"
+        "torch.set_num_threads(1)\n"
+        "learn = learner(); x = items(5)[0]; expected = learn.predict_array(x)\n"
+        "def hold():\n"
+        "    with evaluating(learn.model): time.sleep(60)\n"
+        "threading.Thread(target=hold, daemon=True).start(); time.sleep(0.5)\n"
+        "pid = os.fork()\n"
+        "if not pid: os._exit(0 if (learn.predict_array(x) == expected).all() else 1)\n"
+        "print(os.waitpid(pid, 0)[1], flush=True); os._exit(0)"
+    )
+    root = Path(__file__).parents[2]
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, cwd=root, check=True)
+    assert out.stdout.strip() == "0", out.stderr

@@ -263,6 +263,16 @@ def test_one_seed_gives_the_same_augmented_batches_with_any_number_of_workers(di
     assert (a != b).flatten(1).any(1).float().mean() > 0.95  # the same items in the next epoch
 
 
+def test_batches_are_handed_over_in_bytes_and_finished_as_single_pictures_are(digits: Path) -> None:
+    data = ImageClassifierData.from_paths(digits, bs=16, tfms=tfms_from_stats(imagenet_stats, 24))
+    handed_over, y = data.val_ds.__getitems__(range(16))
+    assert (handed_over.dtype, handed_over.shape) == (torch.uint8, (16, 3, 24, 24))
+    finished, same_y = next(iter(data.val_dl or ()))
+    assert torch.equal(finished, torch.stack([data.val_ds[i][0] for i in range(16)]))
+    assert torch.equal(y, same_y)
+    np.testing.assert_allclose(data.val_ds.denorm(finished) * 255, handed_over.permute(0, 2, 3, 1), atol=1e-3)
+
+
 def test_a_test_folder_is_predicted_in_order_and_has_no_classes(tmp_path: Path) -> None:
     cats_and_dogs(tmp_path)
     files = save(tmp_path, "test/b.png", "test/deep/a.png", "test/z.jpg")

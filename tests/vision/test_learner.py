@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torchvision.models import resnet18
 
 from learnkit import seed_everything
 from learnkit.core.errors import DataError
@@ -15,6 +17,7 @@ from learnkit.vision import (
     ConvLearner,
     ImageClassifierData,
     RandomFlip,
+    SaveFeatures,
     imagenet_stats,
     open_image,
     tfms_from_model,
@@ -176,6 +179,30 @@ def test_layer_groups_of_ones_own_model_are_its_children() -> None:
     assert trainable(learn) == [False] * 8 + [True] * 2
     single = ConvLearner.from_model_data(nn.ModuleDict({"net": small_net(2)}), fake_data())
     assert len(single.get_layer_groups()) == 1
+
+
+def test_the_lessons_model_for_activation_maps_trains_its_new_layers_and_its_maps_are_those_of_cam() -> None:
+    resnet = resnet18(weights=None)
+    conv = nn.Conv2d(512, 2, 3, padding=1)
+    layers = [*list(resnet.children())[:-2], conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LogSoftmax(dim=1)]
+    data = fake_data(sz=64)
+    model = nn.Sequential(*layers)
+    learn = ConvLearner.from_model_data(model, data)
+    learn.freeze_to(-4)
+    assert {id(p) for p in learn.model.parameters() if p.requires_grad} == {id(p) for p in conv.parameters()}
+    before = [x.clone() for x in conv.state_dict().values()]
+    body = weights_of(learn, *range(len(layers) - 4))
+    learn.fit(1e-2, 1)
+    assert not same(before, list(conv.state_dict().values()))
+    assert same(body, weights_of(learn, *range(len(layers) - 4)))
+
+    x = torch.stack([picture for picture, _ in data.val_ds])
+    with SaveFeatures(model[-4]) as saved:
+        scores = learn.predict_array(x)
+    chosen = saved.features[range(len(x)), scores.argmax(1)][:, None].clamp(min=0)
+    large = F.interpolate(chosen, (64, 64), mode="bilinear")[:, 0]
+    by_hand = (large - large.amin((1, 2), keepdim=True)) / (large.amax((1, 2)) - large.amin((1, 2)))[:, None, None]
+    np.testing.assert_allclose(learn.cam(x).maps, by_hand.nan_to_num(), atol=1e-5)
 
 
 def test_training_goes_on_with_bigger_pictures_but_not_with_other_classes() -> None:

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import learnkit
+from examples import labels_from_a_table
 from learnkit import DataError
 from learnkit.data.targets import Category, MultiCategory, Real
 from learnkit.vision import ImageClassifierData, imagenet_stats, open_image, tfms_from_stats, verify_images
@@ -50,6 +52,18 @@ def test_several_labels_per_picture(folder):
     assert data.classes == ["clear", "water"]
     np.testing.assert_array_equal(data.val_y, [[1, 0], [1, 1]])
     assert data.show_batch(1, 2).axes[0].get_title() in ("clear", "clear water")
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_names_that_look_like_numbers_keep_their_zeros(folder, header):
+    for i in range(N):
+        (folder / "pictures" / f"p{i}.jpg").rename(folder / "pictures" / f"{i:04d}.jpg")
+    frame = pd.DataFrame({"name": [f"{i:04d}" for i in range(N)], "label": ["cat", "dog"] * (N // 2)})
+    frame.to_csv(folder / "labels.csv", index=False, header=header)
+    data = ImageClassifierData.from_csv(
+        folder, "pictures", "labels.csv", suffix=".jpg", skip_header=header, val_idxs=[0, 1]
+    )
+    assert [file.name for file in data.val_ds.fnames] == ["0000.jpg", "0001.jpg"]
 
 
 def test_numbers(folder):
@@ -150,3 +164,11 @@ def test_balanced_draws_each_class_equally_often(folder):
     data = load(folder, labels, val_idxs=[19], balanced=True)
     drawn = np.concatenate([y.numpy() for _ in range(20) for _, y in data.trn_dl])
     assert 0.35 < (drawn == data.classes.index("rare")).mean() < 0.65
+
+
+def test_tables_of_labels_and_of_numbers_teach_more_than_can_be_said_without_looking(tmp_path):
+    learnkit.seed_everything(0)
+    score, constant = labels_from_a_table.several_labels(tmp_path, 800, 6)
+    assert score > constant + 0.1
+    error, mean = labels_from_a_table.numbers(tmp_path, 800, 5)
+    assert error < 0.75 * mean

@@ -1,0 +1,147 @@
+"""Is this data what a model can be trained on? One look at the first batch of each loader and at all the targets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learnkit.core.device import to_np
+from learnkit.core.errors import DataError
+from learnkit.core.preserve import preserve_rng
+from learnkit.data.loaders import generators, split_batch
+from learnkit.data.targets import Category
+
+if TYPE_CHECKING:
+    from learnkit.data.bunch import DataBunch
+
+__all__ = ["bad_values", "check_data", "first_batch"]
+
+MOST_BYTES = 1 << 28  # of the pictures in memory that are compared with each other
+
+
+def check_data(data: DataBunch) -> list[str]:
+    """See `DataBunch.check`."""
+    notes: list[str] = []
+    for name, dl in (("trn_dl", data.trn_dl), ("val_dl", data.val_dl), ("test_dl", data.test_dl)):
+        if dl is None:
+            continue
+        xs, y = first_batch(dl, name)
+        if bad := bad_values(xs, None if name == "test_dl" else y):
+            raise DataError(f"the first batch of `{name}`: {bad}.")
+        notes += [f"`{name}`: {note}" for i, x in enumerate(xs) for note in _remarks(f"input {i}", x)]
+        if name != "test_dl":
+            notes += _check_targets(data, dl, name, y)
+    return notes + _overlap(data)
+
+
+def first_batch(dl: Any, name: str) -> tuple[tuple[Any, ...], Any]:
+    """Return inputs and target of the first batch, leaving loader and random generators as they were."""
+    if iter(dl) is dl:
+        raise DataError(f"`{name}` is a generator, which can be used only once: give a list or a loader.")
+    state = dl.state() if hasattr(dl, "set_state") else None
+    with preserve_rng(*generators(dl)):
+        batch = next(iter(dl), None)
+    if state is not None:
+        dl.set_state(state)
+    if batch is None:
+        raise DataError(f"`{name}` is empty: it gave no batch.")
+    xs, y = split_batch(batch)
+    if not all(isinstance(x, Tensor) for x in xs):
+        kinds = ", ".join(type(x).__name__ for x in xs)
+        raise DataError(f"the inputs of `{name}` must be tensors; got {kinds}. `T(array)` makes one of an array.")
+    return xs, y
+
+
+def bad_values(xs: tuple[Any, ...], y: Any) -> str:
+    """Say which input holds NaN or infinite values, and in which items; "" if none does."""
+    for name, x in [
+        *((f"input {i}" if len(xs) > 1 else "its input", x) for i, x in enumerate(xs)),
+        ("its target", y),
+    ]:
+        if isinstance(x, Tensor) and x.is_floating_point() and x.ndim:
+            bad = (~x.reshape(len(x), -1).isfinite().all(1)).nonzero().flatten().tolist()
+            if bad:
+                shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+                return f"{name} holds NaN or infinite values in {len(bad)} of {len(x)} items (numbers {shown} of the batch)"
+    return ""
+
+
+def _remarks(name: str, x: Tensor) -> list[str]:
+    if x.dtype == torch.float64:
+        return [f"{name} is float64 and the weights of models are float32: give it as `x.float()`."]
+    if x.dtype == torch.uint8:
+        return [f"{name} is uint8, which most layers do not take: give it as `x.float() / 255`, normalised."]
+    if not x.is_floating_point() or x.numel() < 2:
+        return []
+    mean, std = float(x.float().mean()), float(x.float().std())
+    if abs(mean) > 5 or std > 10:
+        return [f"{name} is not normalised: mean {mean:.3g}, standard deviation {std:.3g}. Bring both near 0 and 1."]
+    if std == 0:
+        return [f"{name} is the same number, {mean:.3g}, everywhere."]
+    return []
+
+
+def _check_targets(data: DataBunch, dl: Any, name: str, y: Any) -> list[str]:
+    """Check the classes of all items where they are at hand, else of the first batch."""
+    target = data.target
+    if not isinstance(target, Category):
+        return []
+    everything = _all_targets(dl)
+    codes = to_np(y) if everything is None else everything
+    if codes.dtype.kind == "f":  # shares of classes, for soft targets
+        return []
+    bad = np.flatnonzero((codes < 0) | (codes >= target.c))
+    if len(bad):
+        item = int(bad[0])
+        label = _item_name(dl, item) if everything is not None else f"item {item} of the first batch"
+        raise DataError(
+            f"`{name}`: {label} has the class number {codes[item]}; there are {target.c} classes, numbered from 0 "
+            f"({', '.join(map(str, target.classes[:8]))}). {len(bad)} item(s) are like this."
+        )
+    counts = np.bincount(codes.reshape(-1), minlength=target.c)
+    if name != "trn_dl" or everything is None:
+        return []
+    if (counts > 0).sum() == 1:
+        raise DataError(
+            f"all training items are of the class {target.classes[int(counts.argmax())]!r}: nothing to tell apart."
+        )
+    return [f"`{name}`: the class {target.classes[i]!r} has no item." for i in np.flatnonzero(counts == 0)[:5]]
+
+
+def _all_targets(dl: Any) -> NDArray[Any] | None:
+    y = getattr(getattr(dl, "dataset", None), "y", None)
+    if y is None and hasattr(dl, "tensors"):
+        y = to_np(dl.tensors[-1])
+    return y if isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iuf" else None
+
+
+def _item_name(dl: Any, i: int) -> str:
+    dataset: Any = getattr(dl, "dataset", None)
+    return dataset.name(i) if hasattr(dataset, "name") else f"item {i}"
+
+
+def _overlap(data: DataBunch) -> list[str]:
+    """Say which items are used both to train and to validate."""
+    trn, val = (getattr(getattr(dl, "dataset", None), "items", None) for dl in (data.trn_dl, data.val_dl))
+    if trn is None or val is None or not len(val):
+        return []
+    if isinstance(trn, np.ndarray) != isinstance(val, np.ndarray):
+        return []
+    if isinstance(trn, np.ndarray):
+        if trn.nbytes + val.nbytes > MOST_BYTES:
+            return []
+        known = {row.tobytes() for row in trn}
+        both = [f"item {i}" for i, row in enumerate(val) if row.tobytes() in known]
+    else:
+        known = set(map(str, trn))
+        both = [str(item) for item in val if str(item) in known]
+    if not both:
+        return []
+    shown = ", ".join(both[:3]) + (", ..." if len(both) > 3 else "")
+    return [
+        f"{len(both)} of {len(val)} validation items are training items too ({shown}): the results will be too good."
+    ]

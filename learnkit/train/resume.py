@@ -1,0 +1,427 @@
+"""Checkpoints of a running fit, and how a fit goes on from one as if it had never been interrupted.
+
+A checkpoint is taken between two batches, never within an accumulation window. To go on, the loader is started with the
+random generators as they were when the epoch began, so that it draws the same order again; then they are put to where
+they were at the checkpoint. So the rest of the training sees the same batches and draws the same numbers.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.core.errors import CheckpointError, check_positive
+from learnkit.core.layers import batch_norms
+from learnkit.core.preserve import module_tensors, random_state, set_random_state
+from learnkit.data.files import PathLike
+from learnkit.data.loaders import DeviceLoader, fast_forward, generators
+from learnkit.train.archive import Archive, read_archive, write_archive
+from learnkit.train.checkpoint import check_same_layers
+from learnkit.train.recorder import ProgressTable
+
+if TYPE_CHECKING:
+    from learnkit.train.loop import Run
+
+__all__ = ["Checkpoints", "latest_checkpoint", "load_model_state", "model_state"]
+
+KIND = "checkpoint"
+_NAME = re.compile(r"(\d{6,})\.checkpoint")
+
+
+class Checkpoints:
+    """Takes checkpoints of a fit, and brings a resumed one to where its checkpoint was taken.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where they are kept, as `000001.checkpoint`, `000002.checkpoint`, ...; the first one of a new fit replaces those
+        of an earlier fit.
+    every : int or timedelta, default 10 minutes
+        Batches, or time, from one to the next.
+    keep : int, default 2
+        How many are kept. An older one goes only when a newer one is complete.
+    call : mapping, optional
+        How the fit was called, so that it can be called again; data only.
+
+    Attributes
+    ----------
+    resuming : bool
+        Whether the fit goes on from a checkpoint.
+    first_epoch : int
+        Where it begins.
+
+    Examples
+    --------
+    >>> import tempfile, torch, torch.nn.functional as F
+    >>> from learnkit import DataBunch, TensorLoader, fit
+    >>> from learnkit.train.resume import Checkpoints
+    >>> data = DataBunch(".", TensorLoader(torch.randn(40, 3), torch.zeros(40, dtype=torch.long), 4, shuffle=True))
+    >>> model = torch.nn.Linear(3, 2)
+    >>> opt = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = fit(model, data, 2, opt, F.cross_entropy, progress=False, checkpoints=Checkpoints(folder, every=8))
+    ...     after_batch_16 = Checkpoints.resume(folder)
+    ...     print(after_batch_16.describe().partition(": ")[2])
+    ...     _ = fit(model, data, 2, opt, F.cross_entropy, progress=False, checkpoints=after_batch_16)
+    epoch 1, batch 6 of 10
+    """
+
+    def __init__(
+        self,
+        folder: PathLike,
+        every: int | timedelta = timedelta(minutes=10),
+        keep: int = 2,
+        call: Mapping[str, Any] | None = None,
+    ) -> None:
+        seconds = every.total_seconds() if isinstance(every, timedelta) else None
+        check_positive("every", every if seconds is None else seconds, integer=seconds is None)  # type: ignore[arg-type]
+        self.folder, self.every, self.keep = Path(folder), every, int(check_positive("keep", keep, integer=True))
+        self.call = dict(call or {})
+        self.saved: Archive | None = None
+        self._kept: list[Path] = []  # those of this fit, in the order in which they go
+        self._fit = secrets.token_hex(8)
+        self._epoch_start: dict[str, Any] = {}
+        self._due_batch, self._due_time = 0, 0.0
+
+    @classmethod
+    def resume(cls, folder: PathLike) -> Checkpoints:
+        """Go on from the newest checkpoint that is whole; those that are not are reported and passed over.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none.
+        """
+        files = _files(Path(folder))
+        if not files:
+            raise CheckpointError(
+                f"there is no checkpoint in {folder}: the fit was not begun with `checkpoint={str(folder)!r}`, or was "
+                "interrupted before its first batch. Start it again."
+            )
+        reasons = []
+        for file in reversed(files):
+            try:
+                saved = read_archive(file, KIND)
+                _check(saved.state)
+                every = timedelta(seconds=saved.state["seconds"]) if saved.state["seconds"] else saved.state["every"]
+                self = cls(folder, every, saved.state["keep"], saved.state["call"])
+                self._fit, self.saved = saved.state["fit"], saved
+                damaged = files[files.index(file) + 1 :]
+                self._kept = [*damaged, *files[: files.index(file) + 1]]
+            except (CheckpointError, KeyError, TypeError, ValueError) as exc:
+                reasons.append(str(exc) if isinstance(exc, CheckpointError) else f"{file} is no checkpoint: {exc!r}.")
+                continue
+            for reason in reasons:
+                warnings.warn(f"{reason} Going on from {file.name}, the one before.", stacklevel=3)
+            return self
+        raise CheckpointError("no checkpoint can be read. " + " ".join(reasons))
+
+    @property
+    def resuming(self) -> bool:
+        """Whether the fit goes on from a checkpoint."""
+        return self.saved is not None
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch the fit begins with."""
+        return 0 if self.saved is None else int(self.saved.state["epoch"])
+
+    def describe(self) -> str:
+        """Say which file the fit goes on from, and where in the fit that is."""
+        if self.saved is None:
+            return "the start"
+        state = self.saved.state
+        return f"{self.saved.path}: epoch {state['epoch']}, batch {state['batch']} of {state['setting']['n_batches']}"
+
+    def load_model(self, model: nn.Module) -> None:
+        """Give a model the weights of the checkpoint, and what else belongs to it, before the fit goes on."""
+        if self.saved is not None:
+            load_model_state(model, self.saved.weights, self.saved.state["model"], str(self.saved.path))
+
+    def batches(self, run: Run, dl: DeviceLoader, scaler: Any) -> Iterator[tuple[int, Any]]:
+        """Give the numbered batches of an epoch; of the one that was interrupted, those that are left."""
+        saved, self.saved = self.saved, None
+        sources = generators(dl.dl)
+        if saved is None:
+            self._epoch_start = {"random": random_state(*sources), "loader": _loader_state(dl.dl)}
+            if not self._kept:
+                self._begin(run, scaler, sources)
+            yield from enumerate(dl)
+            return
+        state, first = saved.state, int(saved.state["batch"])
+        self._restore(run, saved, scaler)
+        self._epoch_start = state["epoch_start"]
+        if self._epoch_start["loader"] is not None:
+            dl.dl.set_state(self._epoch_start["loader"])  # type: ignore[attr-defined]
+        self._set_random(self._epoch_start["random"], sources, saved.path)
+        batches: Iterable[Any] = dl.dl
+        if first:
+            batches = fast_forward(dl.dl, first)
+            self._set_random(state["random"], sources, saved.path)
+        run.batch = first - 1
+        self._plan(run)
+        yield from enumerate(dl.move(batches), first)
+
+    def _set_random(self, state: Any, sources: list[torch.Generator], file: Path) -> None:
+        try:
+            set_random_state(state, *sources)
+        except (KeyError, TypeError, ValueError, RuntimeError) as exc:
+            raise CheckpointError(f"the random generators in {file} are not those of this fit: {exc!r}.") from exc
+
+    def save_if_due(self, run: Run, dl: DeviceLoader, scaler: Any) -> None:
+        """Take a checkpoint, if enough batches or time have passed since the last one.
+
+        One that cannot be written (a full disk) is reported and left; those before stay, and the training goes on.
+        """
+        by_time = isinstance(self.every, timedelta)
+        if time.monotonic() < self._due_time if by_time else len(run.running_loss) < self._due_batch:
+            return
+        try:
+            self._save(run, scaler, generators(dl.dl))
+        except OSError as exc:
+            warnings.warn(f"the checkpoint could not be written ({exc}); the one before is still there.", stacklevel=3)
+        self._plan(run)
+
+    def _begin(self, run: Run, scaler: Any, sources: list[torch.Generator]) -> None:
+        """Take the first checkpoint of a fit, before its first batch: what cannot work shows now, not after hours."""
+        earlier = _files(self.folder)
+        try:
+            self._save(run, scaler, sources)
+        except OSError as exc:
+            raise CheckpointError(f"no checkpoint can be written into {self.folder}: {exc}.") from exc
+        for file in [*earlier, *_unfinished(self.folder)]:
+            file.unlink(missing_ok=True)
+        self._plan(run)
+
+    def _plan(self, run: Run) -> None:
+        if isinstance(self.every, timedelta):
+            self._due_time = time.monotonic() + self.every.total_seconds()
+        else:
+            self._due_batch = (len(run.running_loss) // self.every + 1) * self.every
+
+    def _save(self, run: Run, scaler: Any, sources: list[torch.Generator]) -> None:
+        tensors, model = model_state(run.model)
+        state = {
+            "fit": self._fit,
+            "call": self.call,
+            "every": None if isinstance(self.every, timedelta) else self.every,
+            "seconds": self.every.total_seconds() if isinstance(self.every, timedelta) else None,
+            "keep": self.keep,
+            "epoch": run.epoch,
+            "batch": run.batch + 1,
+            "setting": _setting(run),
+            "model": model,
+            "optimizer": run.opt.state_dict(),
+            "scaler": scaler.state_dict(),
+            "run": {"clip": run.clip, "results": run.results, "running_loss": run.running_loss.state_dict()},
+            "callbacks": [callback.state_dict() for callback in _callbacks(run)],
+            "epoch_start": self._epoch_start,
+            "random": random_state(*sources),
+        }
+        number = max([_number(file) for file in _files(self.folder)], default=0) + 1
+        file = write_archive(self.folder / f"{number:06}.checkpoint", KIND, tensors, state)
+        self._kept.append(file)
+        for old in self._kept[: -self.keep]:
+            old.unlink(missing_ok=True)
+        del self._kept[: -self.keep]
+
+    def _restore(self, run: Run, saved: Archive, scaler: Any) -> None:
+        state = saved.state
+        check_same_setting(state["setting"], _setting(run), saved.path)
+        load_model_state(run.model, saved.weights, state["model"], str(saved.path))
+        try:
+            run.opt.load_state_dict(state["optimizer"])
+            scaler.load_state_dict(state["scaler"])
+            run.clip, run.results = state["run"]["clip"], state["run"]["results"]
+            run.running_loss.load_state_dict(state["run"]["running_loss"])
+            for callback, own in zip(_callbacks(run), state["callbacks"], strict=True):
+                callback.load_state_dict(own)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as exc:
+            raise CheckpointError(f"{saved.path} does not belong to this fit: {exc!r}.") from exc
+        # What a newer, damaged one leaves behind goes when the next one is complete.
+        for file in _unfinished(self.folder):
+            file.unlink(missing_ok=True)
+
+
+def latest_checkpoint(folder: PathLike) -> Path | None:
+    """Return the newest checkpoint in a folder, `None` if there is none.
+
+    Examples
+    --------
+    >>> from learnkit.train.resume import latest_checkpoint
+    >>> latest_checkpoint("no/such/folder") is None
+    True
+    """
+    return next(reversed(_files(Path(folder))), None)
+
+
+def model_state(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return everything a model is made of, as tensors by name and other data.
+
+    Parameters, buffers, tensors that modules keep as plain attributes (the hidden state of a recurrent network), what
+    modules give with `get_extra_state`, and which parameters and batch norms are frozen.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    modules = list(model.named_modules())
+    with_extra = [(name, m) for name, m in modules if type(m).get_extra_state is not nn.Module.get_extra_state]
+    norms = {id(norm) for norm in batch_norms(model)}
+    return tensors, {
+        "attributes": {name: own for name, module in modules if (own := module_tensors(module))},
+        "extra": {name: module.get_extra_state() for name, module in with_extra},
+        "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
+        "norms": {
+            name: {flag: bool(getattr(m, flag)) for flag in ("frozen", "keep_stats") if hasattr(m, flag)}
+            for name, m in modules
+            if id(m) in norms
+        },
+    }
+
+
+@torch.no_grad()
+def load_model_state(model: nn.Module, tensors: Mapping[str, Tensor], state: Mapping[str, Any], source: str) -> None:
+    """Give a model back what `model_state` returned; nothing changes unless all of it fits.
+
+    Raises
+    ------
+    CheckpointError
+        If it belongs to another architecture; the layers that differ are named.
+    """
+    modules = dict(model.named_modules())
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    sized = {name: x for name, x in tensors.items() if _resizes(modules, name, x, own.get(name))}
+    check_same_layers({**own, **sized}, tensors, source)
+    strange = [name for part in ("attributes", "extra", "norms") for name in state[part] if name not in modules]
+    if strange:
+        raise CheckpointError(f"{source} was saved from another architecture: there is no module {strange[0]!r} here.")
+    device = next(iter(own.values())).device if own else torch.device("cpu")
+    for name, value in tensors.items():
+        if name in sized:
+            _buffers_of(modules, name)[name.rpartition(".")[2]] = value.to(device)
+        else:
+            own[name].copy_(value)
+    for name, p in model.named_parameters():
+        p.requires_grad_(name not in set(state["frozen"]))
+    for name, flags in state["norms"].items():
+        for flag in ("frozen", "keep_stats"):
+            if flag in flags:
+                setattr(modules[name], flag, bool(flags[flag]))
+    for name, attributes in state["attributes"].items():
+        present = module_tensors(modules[name])
+        for attribute, value in attributes.items():
+            if attribute in present or not hasattr(modules[name], attribute):
+                setattr(modules[name], attribute, _moved(value, device))
+    for name, extra in state["extra"].items():
+        modules[name].set_extra_state(extra)
+
+
+def check_same_setting(saved: Mapping[str, Any], own: Mapping[str, Any], file: Path) -> None:
+    """Raise if a fit is not set up as the one that was interrupted; say in which respects."""
+    hints = {
+        "callbacks": "Pass the same `callbacks` in the same order (`learn.clip` and `learn.reg_fn` count too).",
+        "figures": "Pass the same `metrics`, and data with the same validation set.",
+        "n_batches": "Make the data in the same way.",
+    }
+    differ = [name for name in saved if name not in own or saved[name] != own[name]]
+    if differ:
+        lines = [f"\n  {name}: {saved[name]} then, {own.get(name)} now. {hints.get(name, '')}" for name in differ]
+        raise CheckpointError(f"this fit is not the one that {file} was taken of:" + "".join(lines))
+
+
+def _check(state: Any) -> None:
+    """Raise a KeyError, TypeError or ValueError unless this is what `Checkpoints` writes."""
+    for name, kind in _KEYS.items():
+        if not isinstance(state[name], kind):
+            raise TypeError(f"{name} is {type(state[name]).__name__}")
+    n_epochs, n_batches = state["setting"]["n_epochs"], state["setting"]["n_batches"]
+    within = n_batches is None or state["batch"] <= n_batches
+    if not (0 <= state["epoch"] < n_epochs and state["batch"] >= 0 and within):
+        raise ValueError(f"epoch {state['epoch']}, batch {state['batch']}")
+    for part in (state, state["epoch_start"]):
+        if not isinstance(part["random"], dict) or set(part["random"]) != {
+            "python",
+            "numpy",
+            "torch",
+            "cuda",
+            "mps",
+            "own",
+        }:
+            raise ValueError("the random generators")
+
+
+_KEYS: dict[str, type] = {
+    "fit": str,
+    "call": dict,
+    "keep": int,
+    "epoch": int,
+    "batch": int,
+    "setting": dict,
+    "model": dict,
+    "optimizer": dict,
+    "scaler": dict,
+    "run": dict,
+    "callbacks": list,
+    "epoch_start": dict,
+    "random": dict,
+}
+
+
+def _setting(run: Run) -> dict[str, Any]:
+    return {
+        "n_epochs": run.n_epochs,
+        "n_batches": run.n_batches,
+        "figures": list(run.figures),
+        "optimizer": type(run.opt).__name__,
+        "callbacks": [type(callback).__name__ for callback in _callbacks(run)],
+    }
+
+
+def _callbacks(run: Run) -> list[Any]:
+    return [callback for callback in run.callbacks if not isinstance(callback, ProgressTable)]
+
+
+def _loader_state(dl: Any) -> Any:
+    return dl.state() if hasattr(dl, "state") and hasattr(dl, "set_state") else None
+
+
+def _buffers_of(modules: Mapping[str, nn.Module], name: str) -> dict[str, Any]:
+    module = modules.get(name.rpartition(".")[0])
+    return {} if module is None else module._buffers
+
+
+def _resizes(modules: Mapping[str, nn.Module], name: str, value: Tensor, own: Tensor | None) -> bool:
+    """Whether this is a buffer that had no value, or another shape, when the model was made (a hidden state)."""
+    module, leaf = modules.get(name.rpartition(".")[0]), name.rpartition(".")[2]
+    if module is None or type(module).__module__.startswith("torch.nn.") or leaf not in module._buffers:
+        return False
+    return own is None or own.shape != value.shape
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    return type(value)(_moved(x, device) for x in value) if isinstance(value, tuple | list) else value
+
+
+def _number(file: Path) -> int:
+    found = _NAME.fullmatch(file.name)
+    return int(found[1]) if found else 0
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted((file for file in folder.iterdir() if _NAME.fullmatch(file.name)), key=_number)
+
+
+def _unfinished(folder: Path) -> list[Path]:
+    """Return what writers that were killed have left."""
+    return [file for file in folder.iterdir() if re.fullmatch(r"\.\d{6,}\.checkpoint\..*\.tmp", file.name)]

@@ -1,0 +1,125 @@
+"""What an exported `ConvLearner` is made of: its transforms, and the architecture with its head, as data."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from learnkit.core.errors import CheckpointError, DataError
+from learnkit.data.bunch import DataBunch
+from learnkit.data.loaders import ItemLoader
+from learnkit.data.targets import Target
+from learnkit.vision import transforms
+from learnkit.vision.data import ImageClassifierData, ImageDataset
+from learnkit.vision.models import body_and_head_groups, conv_body, conv_head, n_channels
+from learnkit.vision.precompute import BodyAndHead
+from learnkit.vision.transforms import Augment, ImageTransforms
+
+if TYPE_CHECKING:
+    from learnkit.vision.learner import ConvLearner
+
+__all__ = ["data_to_recipe", "make_learner", "make_model"]
+
+
+def data_to_recipe(data: DataBunch) -> dict[str, Any]:
+    """Describe the transforms for training and for validation, and the batch size."""
+    datasets = [getattr(dl, "dataset", None) for dl in (data.trn_dl, data.val_dl)]
+    tfms = [_tfm_to_data(ds.tfm) if isinstance(ds, ImageDataset) else None for ds in datasets]
+    bs: Any = getattr(data.trn_dl, "batch_size", None) or getattr(data.trn_dl, "bs", 64)
+    return {"tfms": tfms, "bs": int(bs)}
+
+
+def make_model(recipe: dict[str, Any]) -> nn.Module | None:
+    """Make architecture and head, untrained; `None` for a model of the user's own."""
+    saved = recipe["model"]
+    if saved is None:
+        return None
+    body = conv_body(str(saved["arch"]), False)
+    return BodyAndHead(body, conv_head(n_channels(body), saved["c"], saved["ps"], saved["xtra_fc"]))
+
+
+def make_learner(
+    recipe: dict[str, Any], model: nn.Module, target: Target | None, folder: Path, options: dict[str, Any]
+) -> ConvLearner:
+    """Make a learner without pictures: to predict, and to train on with `set_data`."""
+    from learnkit.vision.learner import ConvLearner  # it needs this file to describe itself
+
+    saved = recipe["data"]
+    if target is None:
+        raise DataError("it is not known what is predicted; pass `target=`.")
+    if recipe["groups"] == "body and head":
+        if not isinstance(model, BodyAndHead):
+            body, head = model.children()
+            model = BodyAndHead(body, head)
+        options = {**options, "splitter": body_and_head_groups}
+    trn, val = (_empty(tfm, int(saved["bs"])) for tfm in saved["tfms"])
+    learn = ConvLearner(ImageClassifierData(folder, trn, val, target=target), model, **options)
+    learn.recipe = recipe["model"]
+    return learn
+
+
+def _empty(tfm: dict[str, Any] | None, bs: int) -> Any:
+    return [] if tfm is None else ItemLoader(ImageDataset([], None, _tfm_from_data(tfm)), bs, num_workers=0)
+
+
+def _tfm_to_data(tfm: Any) -> dict[str, Any]:
+    if type(tfm) is not ImageTransforms:
+        return {"own": _name(tfm)}
+    return {
+        "sz": tfm.sz,
+        "stats": None if tfm.stats is None else [tfm.stats.mean, tfm.stats.std],
+        "crop": tfm.crop,
+        "pad": tfm.pad,
+        "aug_tfms": [_augment_to_data(aug) for aug in tfm.aug_tfms],
+    }
+
+
+def _tfm_from_data(saved: dict[str, Any]) -> Any:
+    if "own" in saved:
+        return _Forgotten(str(saved["own"]))
+    augments = [_augment_from_data(aug) for aug in saved["aug_tfms"]]
+    return ImageTransforms(saved["sz"], saved["stats"], augments, crop=saved["crop"], pad=saved["pad"])
+
+
+def _augments() -> dict[str, type[Augment]]:
+    """Return the augmentations of this package by name."""
+    kinds = {name: getattr(transforms, name) for name in transforms.__all__}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Augment)}
+
+
+def _augment_to_data(augment: Any) -> dict[str, Any]:
+    if _augments().get(type(augment).__name__) is not type(augment):
+        return {"own": _name(augment)}
+    arguments = {name: getattr(augment, name) for name in inspect.signature(type(augment)).parameters}
+    return {"kind": type(augment).__name__, "arguments": arguments}
+
+
+def _augment_from_data(saved: dict[str, Any]) -> Any:
+    if "own" in saved:
+        return _Forgotten(str(saved["own"]))
+    known = _augments()
+    if saved["kind"] not in known:
+        raise CheckpointError(f"the file has the augmentation {saved['kind']!r}, which this learnkit does not know.")
+    return known[saved["kind"]](**saved["arguments"])
+
+
+class _Forgotten:
+    """Stands for a transform that was a function or a class of the user's."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, x: Any) -> Any:
+        raise DataError(
+            f"the transform {self.name} was your own and is not in the file: use it in data for `set_data`."
+        )
+
+    def __repr__(self) -> str:
+        return f"(not in the file: {self.name})"
+
+
+def _name(fn: Any) -> str:
+    return str(getattr(fn, "__qualname__", type(fn).__qualname__))

@@ -53,6 +53,14 @@ class Encoded:
         The same after the output dropout; what a decoder is given.
     state : nest of Tensor or None
         For the next window.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit.text import AWDLSTM
+    >>> encoded = AWDLSTM(100, 8, 16, 2)(torch.zeros(5, 3, dtype=torch.long))
+    >>> encoded.raw.shape, len(encoded.state)
+    (torch.Size([5, 3, 8]), 2)
     """
 
     raw: Tensor
@@ -68,6 +76,25 @@ class Encoder(nn.Module, ABC):
     embedding : WordDropout
     out_sz : int
         Width of its output.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit.text import Encoded, Encoder, LanguageModel, WordDropout
+    >>> class Window(Encoder):
+    ...     "Sees two tokens and carries nothing."
+    ...     def __init__(self, n_tokens, width):
+    ...         super().__init__()
+    ...         self.embedding, self.out_sz = WordDropout(n_tokens, width, 0.1), width
+    ...         self.conv = torch.nn.Conv1d(width, width, 2)
+    ...     def forward(self, x, state=None):
+    ...         h = torch.nn.functional.pad(self.embedding(x).permute(1, 2, 0), (1, 0))
+    ...         h = self.conv(h).permute(2, 0, 1)
+    ...         return Encoded(h, h, None)
+    ...     def layer_groups(self):
+    ...         return [[self.embedding], [self.conv]]
+    >>> LanguageModel(Window(100, 8), 100)(torch.zeros(5, 3, dtype=torch.long))[0].shape
+    torch.Size([15, 100])
     """
 
     embedding: WordDropout
@@ -195,17 +222,23 @@ class WeightDropRNN(nn.Module):
         output : Tensor of shape (T, B, n_hid)
         state : tuple of Tensor
         """
-        rnn = self.rnn
         if state is None:
-            zero = x.new_zeros(1, x.shape[1], rnn.hidden_size)
+            zero = x.new_zeros(1, x.shape[1], self.rnn.hidden_size)
             state = (zero, zero) if self.kind == "lstm" else (zero,)
-        recurrent: Tensor = rnn.get_parameter("weight_hh_l0")
         if self.training and self.p:
-            recurrent = F.dropout(recurrent, self.p)
-        input_weight, *biases = (rnn.get_parameter(name) for name in ("weight_ih_l0", "bias_ih_l0", "bias_hh_l0"))
-        weights: list[Tensor] = [input_weight, recurrent, *biases]
+            return self._dropped(x, state)
+        output, new = self.rnn(x, state if self.kind == "lstm" else state[0])
+        return output, new if self.kind == "lstm" else (new,)
+
+    def _dropped(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        weights: list[Tensor] = [getattr(self.rnn, name) for name in names]
+        weights[1] = F.dropout(weights[1], self.p)
+        if x.is_cuda:  # cuDNN wants them to lie one behind the other
+            flat = torch.cat([weight.flatten() for weight in weights]).split([weight.numel() for weight in weights])
+            weights = [part.view_as(weight) for part, weight in zip(flat, weights, strict=True)]
         # has_biases, num_layers, dropout, train, bidirectional, batch_first
-        rest = (True, 1, 0.0, self.training, False, False)
+        rest = (True, 1, 0.0, True, False, False)
         if self.kind == "lstm":
             output, hidden, cell = torch.lstm(x, state, weights, *rest)
             return output, (hidden, cell)
@@ -229,12 +262,14 @@ class AWDLSTM(Encoder):
     n_hid : int
         Width of the other layers.
     n_layers : int
-    dropouti, dropouth, dropout : float
-        Locked dropout of the embedded input, between the layers, and of the output.
+    dropouti, dropout : float
+        Locked dropout of the embedded input, and of the output.
     wdrop : float
         Dropout of the recurrent weights.
     dropoute : float
         Dropout of whole words.
+    dropouth : float
+        Locked dropout between the layers.
     rnn : {"lstm", "gru"}
 
     Attributes

@@ -20,17 +20,18 @@ __all__ = ["PoolingHead", "TextClassifier"]
 class TextClassifier(nn.Module):
     """Encoder, pooling and head: `(T, B)` token numbers to `(B, c)` scores.
 
-    Texts of a batch may end anywhere; padding at their end changes nothing. Inside, each text is moved down by whole
-    windows so that all end in the last one: every text then begins at the start of a window with a fresh state, and
-    the last `max_sl` tokens, those that are learnt from, are the same for all.
+    Texts of a batch may end anywhere; padding at their end changes nothing. If the longest is longer than `max_sl`, each
+    is moved down by whole windows so that all end in the last one: every text then begins at the start of a window with
+    a fresh state, and at least its last `max_sl` tokens are learnt from.
 
     Parameters
     ----------
     encoder : Encoder
+        With a state of zeros to begin, as `AWDLSTM` has.
     c : int
         Number of scores.
     max_sl : int, default 1400
-        Tokens at the end of a text that gradients reach.
+        Tokens at the end of a text that gradients reach, rounded up to whole windows.
     bptt : int, default 70
         Tokens in a window.
     head_sz : int, default 50
@@ -82,16 +83,19 @@ class TextClassifier(nn.Module):
         raw, dropped : Tensor of shape (last windows, B, out_sz)
             The encoder's output over the windows that are learnt from, for `seq2seq_reg`.
         """
-        x, first_row = _end_in_last_window(x, self.bptt)
+        first_row = None  # where each text begins, if not all at once
+        if len(x) > self.max_sl:
+            x, first_row = _end_in_last_window(x, self.bptt)
         pooled = Pooled()
         state: State = None
         raws, drops = [], []
-        learnt_from = max(len(x) - self.max_sl, 0) // self.bptt * self.bptt
+        last_window = (len(x) - 1) // self.bptt * self.bptt
+        learnt_from = max(last_window + 1 - self.max_sl, 0) // self.bptt * self.bptt
         for start in range(0, len(x), self.bptt):
             window = x[start : start + self.bptt]
             real = window != Vocab.pad
             with torch.set_grad_enabled(torch.is_grad_enabled() and start >= learnt_from):
-                if state is not None:
+                if state is not None and first_row is not None:
                     state = _only_begun(state, first_row < start)
                 encoded = self.encoder(window, state)
                 pooled.add(encoded.dropped, real)
@@ -171,12 +175,13 @@ class Pooled:
 
 def _end_in_last_window(x: Tensor, bptt: int) -> tuple[Tensor, Tensor]:
     """Move each column down by whole windows until it ends in the last; also return where each begins, `(B,)`."""
-    rows = torch.arange(len(x), device=x.device)
-    lengths = (rows[:, None] + 1).mul(x != Vocab.pad).amax(0)
-    first_row = ((len(x) - 1) // bptt - (lengths - 1).clamp(min=0) // bptt) * bptt
-    from_row = rows[:, None] - first_row
-    moved = x.gather(0, from_row.clamp(min=0))
-    return moved.masked_fill(from_row < 0, Vocab.pad), first_row
+    n_windows = -(-len(x) // bptt)
+    rows = torch.arange(n_windows * bptt, device=x.device)[:, None]
+    lengths = (rows[: len(x)] + 1).mul(x != Vocab.pad).amax(0)
+    first_row = (n_windows - 1 - (lengths - 1).clamp(min=0) // bptt) * bptt
+    from_row = rows - first_row
+    moved = x.gather(0, from_row.clamp(0, len(x) - 1))
+    return moved.masked_fill((from_row < 0) | (from_row >= len(x)), Vocab.pad), first_row
 
 
 def _only_begun(state: State, begun: Tensor) -> State:

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 import json
 import os
 import sys
 import tempfile
 import warnings
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, overload
@@ -58,6 +61,14 @@ class Corpus:
         Text `i` is `ids[offsets[i]:offsets[i + 1]]`.
     vocab : Vocab
         What the numbers mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from learnkit.text import Corpus, Vocab
+    >>> corpus = Corpus(np.array([2, 3, 2]), np.array([0, 1, 3]), Vocab(["<unk>", "<pad>", "to", "be"]))
+    >>> len(corpus), corpus[1].tolist(), corpus.lengths.tolist()
+    (2, [3, 2], [1, 2])
     """
 
     ids: NDArray[Any]
@@ -86,6 +97,14 @@ class TokenList(Sequence[str]):
     ----------
     ids : array of int, shape (n,)
     vocab : Vocab
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from learnkit.text import TokenList, Vocab
+    >>> tokens = TokenList(np.array([2, 3, 0, 3]), Vocab(["<unk>", "<pad>", "to", "be"]))
+    >>> len(tokens), tokens[1], tokens[:3]
+    (4, 'be', ['to', 'be', '<unk>'])
     """
 
     def __init__(self, ids: NDArray[Any], vocab: Vocab) -> None:
@@ -325,6 +344,11 @@ def _work(piece: Piece) -> Tokenized:
 # ---------------------------------------------------------------- reading
 
 
+def line_ends(text: str) -> str:
+    """Return the text with `\\n` at the end of its lines, whoever wrote them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def _size(source: Sequence[Path] | Sequence[str]) -> int:
     return sum(item.stat().st_size if isinstance(item, Path) else len(item) for item in source)
 
@@ -347,19 +371,22 @@ def _pieces(source: Sequence[Path] | Sequence[str], encoding: str) -> Iterator[P
 def _parts(item: Path | str, encoding: str) -> Iterator[str]:
     """Yield a text in parts that end at a line end, or at a space where lines are long."""
     rest = ""
-    for block in _read(item, encoding) if isinstance(item, Path) else [item]:
-        text = rest + block
-        while len(text) >= PIECE:
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    for block in _read(item, encoding) if isinstance(item, Path) else _blocks(item):
+        text = rest + newlines.decode(block)
+        while len(text) > PIECE:
             cut = max(text.rfind("\n", 0, PIECE), 0) or max(text.rfind(" ", 0, PIECE), 0) or PIECE - 1
-            yield _line_ends(text[: cut + 1])
+            cut += text[cut + 1] == "\n"
+            yield text[: cut + 1]
             text = text[cut + 1 :]
         rest = text
+    rest += newlines.decode("", final=True)
     if rest:
-        yield _line_ends(rest)
+        yield rest
 
 
-def _line_ends(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+def _blocks(text: str) -> Iterator[str]:
+    return (text[i : i + READ] for i in range(0, len(text), READ))
 
 
 def _read(file: Path, encoding: str) -> Iterator[str]:
@@ -389,9 +416,11 @@ def _read(file: Path, encoding: str) -> Iterator[str]:
 def _key(field: Field, source: Sequence[Path] | Sequence[str], encoding: str) -> str:
     """Return a name for these texts, prepared in this way."""
     settings = {**field.settings(), "learnkit": __version__, "encoding": encoding}
+    if field.tokenize == "spacy":
+        settings["spacy"] = version("spacy")
     hasher = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
     if settings["own"]:  # the same name may mean other code next time: what it makes of a sample tells
-        hasher.update(repr(field.line_tokens(_SAMPLE)).encode())
+        hasher.update(_of_sample(field).encode("utf-8", "surrogatepass"))
     if field.has_vocab:
         hasher.update("\0".join(field.vocab.itos).encode("utf-8", "surrogatepass"))
     for item in source:
@@ -405,6 +434,13 @@ def _key(field: Field, source: Sequence[Path] | Sequence[str], encoding: str) ->
     return hasher.hexdigest()
 
 
+def _of_sample(field: Field) -> str:
+    try:
+        return repr(field.line_tokens(_SAMPLE))
+    except Exception as exc:  # a tokenizer may be made for texts of another kind
+        return repr(exc)
+
+
 _SAMPLE = 'The Tempest (1611): "We are such stuff\nAs dreams are made on..." ISN\'T it? sooo e-mail@home.org 3.14'
 
 
@@ -412,17 +448,20 @@ def _rewrite(raw: Path, counter: TokenCounter, vocab: Vocab, place: Path) -> Non
     """Write the final numbers, then what they belong to; the second file says that the first is whole."""
     kind = np.uint16 if len(vocab) <= np.iinfo(np.uint16).max + 1 else np.int32
     table = np.array([vocab.stoi[token] for token in counter.numbers], dtype=kind)
-    n = int(counter.lengths.sum())
+    n, checksum = int(counter.lengths.sum()), 0
     with atomic_path(place.with_suffix(".npy")) as temporary:
         final = np.lib.format.open_memmap(temporary, mode="w+", dtype=kind, shape=(n,))
         with open(raw, "rb") as opened:
             for start in range(0, n, BLOCK):
-                final[start : start + BLOCK] = table[np.fromfile(opened, np.int32, min(BLOCK, n - start))]
+                block = table[np.fromfile(opened, np.int32, min(BLOCK, n - start))]
+                final[start : start + BLOCK] = block
+                checksum = zlib.crc32(block.data, checksum)
         final.flush()
         del final
     offsets = np.concatenate([[0], np.cumsum(counter.lengths)]).tolist()
     with atomic_path(place.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps({"itos": vocab.itos, "offsets": offsets}), encoding="utf-8")
+        described = {"itos": vocab.itos, "offsets": offsets, "checksum": checksum}
+        temporary.write_text(json.dumps(described), encoding="utf-8")
 
 
 def _open(place: Path, field: Field) -> Corpus | None:
@@ -430,22 +469,32 @@ def _open(place: Path, field: Field) -> Corpus | None:
         described = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
         ids = np.load(place.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
         corpus = Corpus(ids, np.array(described["offsets"], dtype=np.int64), Vocab(described["itos"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        whole = ids.ndim == 1 and corpus.offsets[-1] == len(ids) and described["checksum"] == _checksum(ids)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, RecursionError):
         return None  # not there, or damaged: it is made again
-    if corpus.offsets[-1] != len(ids) or ids.ndim != 1 or (field.has_vocab and corpus.vocab != field.vocab):
+    if not whole or (field.has_vocab and corpus.vocab != field.vocab):
         return None
     if not field.has_vocab:
         field.vocab = corpus.vocab
     return Corpus(corpus.ids, corpus.offsets, field.vocab)
 
 
+def _checksum(ids: NDArray[Any]) -> int:
+    checksum = 0
+    for start in range(0, len(ids), BLOCK):
+        checksum = zlib.crc32(np.ascontiguousarray(ids[start : start + BLOCK]).data, checksum)
+    return checksum
+
+
 def texts_of(values: Iterable[Any], what: str) -> list[str]:
     """Return a column as a list of texts; a missing value is an empty one, anything else an error that names the row."""
+    import pandas as pd
+
     texts: list[str] = []
     for row, value in enumerate(values):
         if isinstance(value, str):
             texts.append(value)
-        elif value is None or value != value:
+        elif pd.api.types.is_scalar(value) and pd.isna(value):
             texts.append("")
         else:
             raise DataError(f"{what}: row {row} holds {type(value).__name__} {value!r}, not a text.")

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, check_choice, check_positive
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike, subfolders
 from learnkit.data.targets import Category, MultiCategory, Real, Target
 from learnkit.text.awd_lstm import LanguageModel
 from learnkit.text.classifier import TextClassifier
-from learnkit.text.corpus import Corpus, TokenList, build_corpus, text_files, texts_of
+from learnkit.text.corpus import Corpus, TokenList, build_corpus, line_ends, text_files, texts_of
 from learnkit.text.encoders import EncoderSettings
 from learnkit.text.field import Field
 from learnkit.text.loaders import BPTTLoader, TextLoader
@@ -89,6 +89,16 @@ class TextItem:
         The tokens; a slice of it is a list of str.
     ids : array of int, shape (n,)
         Their numbers.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from learnkit.text import Field, LanguageModelData
+    >>> frame = pd.DataFrame({"text": ["to be or not to be"] * 40})
+    >>> md = LanguageModelData.from_dataframes(".", Field(tokenize=str.split), "text", frame, bs=4)
+    >>> item = md.trn_ds[0]
+    >>> item.text[:3], item.ids[:3].tolist()
+    (['to', 'be', 'or'], [3, 2, 6])
     """
 
     text: TokenList
@@ -104,8 +114,8 @@ class LanguageModelData(DataBunch):
         Where `models/` and `tmp/` are kept.
     field : Field
         With its vocabulary.
-    trn, val, test : array of int, shape (n,)
-        The streams as numbers; validation and test may be missing.
+    trn, val, test : array of int, shape (n,), optional
+        The streams as numbers.
     bs : int, default 64
         Columns the stream is cut into, read side by side.
     bptt : int, default 70
@@ -135,7 +145,7 @@ class LanguageModelData(DataBunch):
         self,
         path: PathLike,
         field: Field,
-        trn: NDArray[Any],
+        trn: NDArray[Any] | None,
         val: NDArray[Any] | None = None,
         test: NDArray[Any] | None = None,
         bs: int = 64,
@@ -147,9 +157,11 @@ class LanguageModelData(DataBunch):
         self.streams = {"trn_dl": trn, "val_dl": val, "test_dl": test}
         super().__init__(
             path,
-            BPTTLoader(trn, bs, bptt, vary=True, backwards=backwards),
-            None if val is None else BPTTLoader(val, min(bs, max(len(val) - 1, 1)), bptt, backwards=backwards),
-            None if test is None else BPTTLoader(test, min(bs, max(len(test) - 1, 1)), bptt, backwards=backwards),
+            [] if trn is None else BPTTLoader(trn, bs, bptt, vary=True, backwards=backwards),
+            *(
+                None if ids is None else BPTTLoader(ids, min(bs, max(len(ids) - 1, 1)), bptt, backwards=backwards)
+                for ids in (val, test)
+            ),
             target=NextToken(field.vocab.itos),
         )
 
@@ -180,12 +192,14 @@ class LanguageModelData(DataBunch):
             It gets the vocabulary of the training texts, unless it has one.
         train, validation, test : path-like or sequence of path-like
             Below `path`: a file, a folder that is searched with its subfolders, or several.
-        bs, bptt, backwards
+        bs, bptt
             As above.
         min_freq : int, optional
             Instead of the field's.
         encoding : str, default "utf-8"
             Of the files.
+        backwards
+            As above.
         n_workers : int, optional
             Processes to tokenize in; all cores for much text by default.
 
@@ -199,7 +213,7 @@ class LanguageModelData(DataBunch):
             If there is no file, a file is in another encoding, or there is too little text.
         """
         if min_freq is not None:
-            field.min_freq = min_freq
+            field.min_freq = int(check_positive("min_freq", min_freq, integer=True))
         sources = [
             None if part is None else text_files(path, part, what)
             for part, what in ((train, "train"), (validation, "validation"), (test, "test"))
@@ -366,9 +380,14 @@ class TextData(DataBunch):
         Where `models/` and `tmp/` are kept.
     field : Field
         With its vocabulary; that of the language model whose encoder will be used.
-    trn, val, test : TextLoader
-        Validation and test may be missing.
+    trn, val, test : TextLoader, optional
     target : Target
+    bs : int, default 64
+        Batch size.
+    backwards : bool, default False
+        Read each text from its end.
+    max_len : int, optional
+        Keep only so many tokens of each text, those at its end.
 
     Examples
     --------
@@ -384,14 +403,17 @@ class TextData(DataBunch):
         self,
         path: PathLike,
         field: Field,
-        trn: TextLoader,
+        trn: TextLoader | None,
         val: TextLoader | None,
         test: TextLoader | None,
         target: Target,
+        bs: int = 64,
+        *,
+        backwards: bool = False,
+        max_len: int | None = None,
     ) -> None:
-        super().__init__(path, trn, val, test, target=target)
-        self.field = field
-        self.bs, self.backwards = trn.bs, trn.backwards
+        super().__init__(path, [] if trn is None else trn, val, test, target=target)
+        self.field, self.bs, self.backwards, self.max_len = field, bs, backwards, max_len
 
     @property
     def nt(self) -> int:
@@ -479,6 +501,11 @@ class TextData(DataBunch):
         DataError
             If a column is missing, a text is no text, a label is missing or (in validation) unknown.
         """
+        if not isinstance(label, str) and len(label) > 1 and not continuous:
+            raise ValueError(
+                f"{len(label)} columns of labels are numbers to predict: pass continuous=True. Several names in one column "
+                "are told apart by `cat_separator`."
+            )
         frames = (("train_df", train_df), ("val_df", val_df), ("test_df", test_df))
         texts = [None if df is None else texts_of(_column(df, col, what), what) for what, df in frames]
         labels = [None if df is None else _labels(df, label, what, cat_separator) for what, df in frames[:2]]
@@ -613,9 +640,7 @@ class TextData(DataBunch):
             y = target.encode(labels[i]) if i < 2 else np.zeros(len(corpus), dtype=np.int64)
             loaders.append(TextLoader(corpus, y, None, bs, shuffle=i == 0, backwards=backwards, max_len=max_len))
         trn, val, test = loaders
-        if trn is None:
-            raise DataError("there are no training texts.")
-        return cls(path, field, trn, val, test, target)
+        return cls(path, field, trn, val, test, target, bs, backwards=backwards, max_len=max_len)
 
     def texts_dl(self, texts: Sequence[str], bs: int | None = None) -> TextLoader:
         """Return a loader of raw texts, prepared as the training texts were.
@@ -630,7 +655,16 @@ class TextData(DataBunch):
         -------
         TextLoader
         """
-        return texts_loader(self.field, texts, bs or self.bs, backwards=self.backwards)
+        if isinstance(texts, str):
+            raise TypeError('expected a list of texts, got one text; write ["..."].')
+        field = self.field
+        numbers = [field.vocab.numbers(field.tokens(line_ends(text))) for text in texts_of(texts, "texts")]
+        if not numbers:
+            raise DataError("there are no texts.")
+        offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in numbers])])
+        corpus = Corpus(np.concatenate(numbers), offsets, field.vocab)
+        no_labels = np.zeros(len(numbers), dtype=np.int64)
+        return TextLoader(corpus, no_labels, None, bs or self.bs, backwards=self.backwards, max_len=self.max_len)
 
     def get_model(
         self,
@@ -673,6 +707,7 @@ class TextData(DataBunch):
         dropouti, wdrop, dropoute, dropouth : float
             Of the encoder, as for `LanguageModelData.get_model`.
         arch : {"lstm", "gru"}
+            A transformer's context cannot be told from padding, so it is for language models only.
         head_sz : int, default 50
             Width of the head's hidden layer.
         crit, metrics, callbacks, device, precision, accumulate, compile
@@ -684,11 +719,12 @@ class TextData(DataBunch):
         """
         from learnkit.text.learner import TextLearner
 
+        check_choice("arch", arch, ("lstm", "gru"))
         encoder = EncoderSettings(arch, emb_sz, n_hid, n_layers, dropouti, 0.0, wdrop, dropoute, dropouth)
-        rest: dict[str, Any] = {"max_sl": max_sl, "bptt": bptt, "head_sz": head_sz, "ps": (dropout, 0.1)}
+        rest: dict[str, Any] = {"c": self.c, "max_sl": max_sl, "bptt": bptt, "head_sz": head_sz, "ps": (dropout, 0.1)}
         return TextLearner(
             self,
-            TextClassifier(encoder.build(self.nt), self.c, **rest),
+            TextClassifier(encoder.build(self.nt), **rest),
             opt_fn,
             crit,
             metrics,
@@ -699,18 +735,6 @@ class TextData(DataBunch):
             accumulate=accumulate,
             compile=compile,
         )
-
-
-def texts_loader(field: Field, texts: Sequence[str], bs: int, *, backwards: bool) -> TextLoader:
-    """Return a loader of raw texts, longest first, without targets."""
-    if isinstance(texts, str):
-        raise TypeError('expected a list of texts, got one text; write ["..."].')
-    numbers = [field.vocab.numbers(field.tokens(text.replace("\r\n", "\n"))) for text in texts_of(texts, "texts")]
-    if not numbers:
-        raise DataError("there are no texts.")
-    offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in numbers])])
-    corpus = Corpus(np.concatenate(numbers), offsets, field.vocab)
-    return TextLoader(corpus, np.zeros(len(numbers), dtype=np.int64), None, bs, backwards=backwards)
 
 
 def _column(df: pd.DataFrame, name: str, what: str) -> pd.Series[Any]:

@@ -13,6 +13,7 @@ from learnkit.text.transformer import TransformerEncoder
 __all__ = ["EncoderSettings"]
 
 ARCHS = ("lstm", "gru", "transformer")
+MOST_LAYERS = 100  # a saved description may claim any number
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,13 @@ class EncoderSettings:
     emb_sz, n_hid, n_layers : int
     dropouti, dropout, wdrop, dropoute, dropouth : float
         See `AWDLSTM`.
+
+    Examples
+    --------
+    >>> from learnkit.text import EncoderSettings
+    >>> settings = EncoderSettings("gru", 8, 16, 2, 0.05, 0.05, 0.1, 0.02, 0.05)
+    >>> EncoderSettings.from_dict(settings.to_dict()) == settings, settings.build(100).out_sz
+    (True, 8)
     """
 
     arch: str
@@ -43,6 +51,8 @@ class EncoderSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"`{name}` must be a positive whole number; got {value!r}.")
+        if self.n_layers > MOST_LAYERS:
+            raise ValueError(f"`n_layers` must be at most {MOST_LAYERS}; got {self.n_layers}.")
         for name in ("dropouti", "dropout", "wdrop", "dropoute", "dropouth"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:

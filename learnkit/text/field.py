@@ -40,6 +40,8 @@ class Field:
         Say capitals and repetition in tokens of their own instead of throwing them away; see `Markers`.
     lang : str, default "en"
         For spaCy.
+    vocab : Vocab, optional
+        One that is made already.
 
     Attributes
     ----------
@@ -210,7 +212,19 @@ class Field:
         -------
         str
         """
-        tokens = self.vocab.tokens(np.asarray(ids).reshape(-1).tolist())
+        return self.join(self.vocab.tokens(np.asarray(ids).reshape(-1).tolist()))
+
+    def join(self, tokens: Iterable[str]) -> str:
+        """Write tokens as text.
+
+        Parameters
+        ----------
+        tokens : iterable of str
+
+        Returns
+        -------
+        str
+        """
         return "".join(tokens) if self.characters else join_tokens(tokens)
 
     # ---------------------------------------------------------------- as data

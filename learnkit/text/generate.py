@@ -46,7 +46,7 @@ def generate(
     Returns
     -------
     str
-        Prompt and continuation. Unknown words and padding are never chosen.
+        Prompt, prepared as the training texts were, and continuation. Unknown words and padding are never chosen.
 
     Raises
     ------
@@ -75,18 +75,17 @@ def generate(
     if learner.data.backwards:
         raise DataError("this model reads backwards: it can only be asked what came before.")
     field = learner.field
-    tokens = field.line_tokens(prompt) or [field.eos]
-    ids = field.vocab.numbers(tokens).tolist()
+    text = field.line_tokens(prompt)
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     state = None
-    given = torch.tensor(ids, device=learner.device)[:, None]
+    given = field.numericalize([text or [field.eos]]).to(learner.device)
     with evaluating(model):
         for _ in range(int(n)):
             scores, state = model.next_scores(given, state)
             chosen = _choose(scores[0].float().cpu(), temperature, top_k, top_p, generator)
-            ids.append(chosen)
+            text.append(field.vocab.itos[chosen])
             given = torch.tensor([[chosen]], device=learner.device)
-    return field.textify(ids if prompt else ids[1:])
+    return field.join(text)
 
 
 def _choose(

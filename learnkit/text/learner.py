@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,12 +20,16 @@ from torch.optim import Optimizer
 from learnkit.core.errors import CheckpointError, DataError
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
+from learnkit.interpret import Interpretation
 from learnkit.text.awd_lstm import Encoder, LanguageModel
 from learnkit.text.callbacks import ResetState, ScaleRateByLength, reset
 from learnkit.text.classifier import TextClassifier
 from learnkit.text.data import LanguageModelData, TextData
 from learnkit.text.field import Field
+from learnkit.text.saving import data_to_recipe
+from learnkit.text.tokens import SPECIAL
 from learnkit.text.vocab import Vocab
+from learnkit.train.archive import digest
 from learnkit.train.checkpoint import check_same_layers, read_meta, read_weights, save_model
 from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
@@ -47,12 +51,21 @@ class EncoderLearner(Learner):
     ----------
     data : LanguageModelData or TextData
     model : nn.Module
-    opt_fn, crit, metrics, callbacks, device, precision, accumulate, compile
+    opt_fn, crit, metrics, callbacks
         As for `Learner`.
     settings : dict, optional
-        What the model was made of, saved with it.
+        What the model was made of; `export` writes it down.
+    device, precision, accumulate, compile
+        As for `Learner`.
+
+    Examples
+    --------
+    See `LanguageLearner` and `TextLearner`.
+
+    >>> from learnkit.text import EncoderLearner
     """
 
+    _application: ClassVar[str] = "text"
     data: Any
 
     def __init__(
@@ -119,7 +132,7 @@ class EncoderLearner(Learner):
         Path
             The file written.
         """
-        meta = {"encoder_of": type(self.model).__name__, "field": self.field.to_dict()}
+        meta = {"itos": self.field.vocab.itos, "backwards": self.data.backwards}
         return save_model(self.encoder, self._weights_file(name), meta=meta)
 
     def load_encoder(self, name: PathLike) -> None:
@@ -135,13 +148,17 @@ class EncoderLearner(Learner):
         Raises
         ------
         CheckpointError
-            If the file is missing, damaged, no encoder's, of other sizes, or not one word matches.
+            If the file is missing, damaged, no encoder's, of other sizes or the other direction, or not one word matches.
         """
         file = self._weights_file(name)
         try:
-            saved = Vocab(read_meta(file)["field"]["itos"])
+            meta = read_meta(file)
+            saved, backwards = Vocab(meta["itos"]), bool(meta["backwards"])
         except (KeyError, TypeError, DataError) as exc:
             raise CheckpointError(f"{file} is no encoder with its vocabulary; write one with `save_encoder`.") from exc
+        if backwards != self.data.backwards:
+            read = "backwards" if backwards else "forwards"
+            raise CheckpointError(f"{file} reads {read}: make the data bunch with backwards={backwards}.")
         state = read_weights(file)
         vocab = self.field.vocab
         if saved != vocab and TABLE in state:
@@ -150,25 +167,26 @@ class EncoderLearner(Learner):
         check_same_layers(own, state, str(file))
         self.encoder.load_state_dict(state)
 
-    def load(self, name: PathLike) -> None:
-        """Load weights saved with `save`; nothing changes unless all of them fit.
+    def set_data(self, data: DataBunch) -> None:
+        """Go on with other texts that were made with the same field.
 
         Raises
         ------
-        CheckpointError
-            As `Learner.load`, and if the weights belong to another vocabulary.
+        DataError
+            If the vocabulary is another one, or the labels differ.
         """
-        file = self._weights_file(name)
-        field = read_meta(file).get("field")
-        if isinstance(field, dict) and field.get("itos") != self.field.vocab.itos:
-            raise CheckpointError(
-                f"{file} was trained with another vocabulary, so its rows mean other words. Make the data bunch with that "
-                "field (Field.load), or take over the encoder alone with save_encoder and load_encoder, which match words."
+        if not isinstance(data, type(self.data)) or data.field.vocab != self.field.vocab:
+            raise DataError(
+                "the new data has another vocabulary than the model; make it with the same field, or start another model "
+                "and hand on the encoder with save_encoder and load_encoder."
             )
-        super().load(name)
+        super().set_data(data)
 
-    def _meta(self) -> dict[str, Any]:
-        return {**super()._meta(), "field": self.field.to_dict(), "settings": self.settings}
+    def _identity(self) -> dict[str, str]:
+        return {"vocabulary": digest(self.field.vocab.itos)}
+
+    def _recipe(self) -> dict[str, Any]:
+        return {"data": data_to_recipe(self.data), "model": self.settings}
 
 
 class LanguageLearner(EncoderLearner):
@@ -241,19 +259,20 @@ class LanguageLearner(EncoderLearner):
         DataError
             If the vocabulary is another one.
         """
-        if not isinstance(data, LanguageModelData) or data.field.vocab != self.field.vocab:
-            raise DataError(
-                "the new data has another vocabulary than the model; make it with the same field, or start another model "
-                "and hand on the encoder with save_encoder and load_encoder."
-            )
-        self.data = data
+        super().set_data(data)
+        for callback in self.callbacks:
+            if isinstance(callback, ScaleRateByLength):
+                callback.bptt = self.data.bptt
 
     def _model_for(self, dl: Iterable[Any]) -> AbstractContextManager[None]:
         reset(self.model)
         return super()._model_for(dl)
 
     def _meta(self) -> dict[str, Any]:
-        return {**super()._meta(), "classes": None}  # they are the vocabulary, which the field holds
+        return {**super()._meta(), "classes": None}  # they are the vocabulary
+
+    def _target_data(self) -> None:
+        """Say nothing of what is predicted: it is the next token."""
 
 
 class TextLearner(EncoderLearner):
@@ -297,6 +316,23 @@ class TextLearner(EncoderLearner):
             In the order given; as `predict`: log-probabilities of classes, probabilities for several labels, values.
         """
         return self._predict(self.data.texts_dl(texts, bs)).preds
+
+    def interpret(self) -> Interpretation:
+        """Predict the validation set, to ask where the model is right, wrong and unsure.
+
+        Returns
+        -------
+        Interpretation
+            Its item numbers are positions in the validation set.
+
+        Raises
+        ------
+        DataError
+            If there are no classes, as in a regression.
+        """
+        if self.data.classes is None:
+            raise DataError("there are no classes to be right or wrong about: this model predicts numbers.")
+        return Interpretation(self.predict_proba(), self.data.val_y, self.data.classes)
 
     def _predict(self, dl: Iterable[Any]) -> Predictions:
         result = super()._predict(dl)
@@ -406,11 +442,12 @@ def _matched(table: Tensor, saved: Vocab, vocab: Vocab, file: Path) -> Tensor:
         raise CheckpointError(f"{file} is damaged: {len(table)} embeddings for {len(saved)} tokens.")
     rows = torch.from_numpy(vocab.matches(saved))
     known = rows >= 0
-    words = int(known[2:].sum())
-    if not words:
+    words = {token: bool(found) for token, found in zip(vocab.itos, known, strict=True) if token not in SPECIAL}
+    if not any(words.values()):
         raise CheckpointError(f"not one word of {file} is in the vocabulary of this data; was it another language?")
     say(
-        f"vocabularies differ: {words:,} of {len(vocab) - 2:,} words matched, the others start from the mean embedding."
+        f"vocabularies differ: {sum(words.values()):,} of {len(words):,} words matched, the others start from the mean "
+        "embedding."
     )
     matched = table.mean(0, keepdim=True).repeat(len(vocab), 1)
     matched[known] = table[rows[known]]

@@ -206,7 +206,7 @@ class TextLoader:
         self.y = torch.from_numpy(np.require(y, requirements="W"))
         self.lengths = corpus.lengths[self.rows]
         self.order = None if shuffle else np.argsort(-self.lengths, kind="stable")
-        # A single text left over cannot be trained on by batch norm; another one is left out each epoch.
+        # A single text left over cannot be trained on by batch norm: any one of them is left out of each epoch.
         self.n = len(self.rows) - (shuffle and single_left(len(self.rows), self.bs))
 
     def __len__(self) -> int:
@@ -244,7 +244,7 @@ class TextLoader:
         return text if self.max_len is None else text[-self.max_len :]
 
     def _shuffled(self) -> NDArray[np.int64]:
-        order = torch.randperm(len(self.rows), generator=self.generator).numpy()
+        order = torch.randperm(len(self.rows), generator=self.generator).numpy()[: self.n]
         pools = [order[i : i + POOL * self.bs] for i in range(0, len(order), POOL * self.bs)]
         order = np.concatenate([pool[np.argsort(-self.lengths[pool], kind="stable")] for pool in pools])
         n_full = len(order) // self.bs

@@ -19,6 +19,7 @@ __all__ = [
     "PAD",
     "REPEATED_LETTER",
     "REPEATED_WORD",
+    "SPECIAL",
     "UNKNOWN",
     "UPPER",
     "Markers",
@@ -28,6 +29,8 @@ __all__ = [
 
 UNKNOWN, PAD, END = "<unk>", "<pad>", "<eos>"
 UPPER, CAPITALISED, REPEATED_LETTER, REPEATED_WORD = "<up>", "<cap>", "<rep>", "<wrep>"
+
+SPECIAL = frozenset({UNKNOWN, PAD, END, UPPER, CAPITALISED, REPEATED_LETTER, REPEATED_WORD})
 
 KEPT_WORDS = 1 << 19  # distinct words whose tokens are remembered: some 100 MB at the most
 
@@ -175,26 +178,24 @@ def join_tokens(tokens: Iterable[str]) -> str:
     "Ay, there's the rub.\\n"
     """
     text: list[str] = []
-    glue, upper, capital, times, number = True, False, False, 1, False
+    glue, case, times = True, "", 1
+    marker = ""  # the repetition whose count comes next
     for token in tokens:
-        if number:  # the count after a repetition marker
-            number = False
-            if token.isdigit():
-                times = min(int(token), 20)
-                continue
+        if marker and token.isdecimal():
+            times = min(int(token), 20) if marker == REPEATED_WORD else 1  # which letter it was is not known any more
+            marker = ""
+            continue
+        marker = ""
         if token == END:
             text.append("\n")
             glue = True
         elif token in (UPPER, CAPITALISED):
-            upper, capital = token == UPPER, token == CAPITALISED
-        elif token == REPEATED_WORD:
-            number = True
-        elif token == REPEATED_LETTER:  # which letter it was is not known any more
-            number = True
-            text.append("")
+            case = token
+        elif token in (REPEATED_WORD, REPEATED_LETTER):
+            marker = token
         elif token != PAD:
-            word = token.upper() if upper else token[:1].upper() + token[1:] if capital else token
+            word = token.upper() if case == UPPER else token[:1].upper() + token[1:] if case == CAPITALISED else token
             space = "" if glue or token in NO_SPACE_BEFORE else " "
             text.append(space + " ".join([word] * times))
-            glue, upper, capital, times = token in NO_SPACE_AFTER, False, False, 1
+            glue, case, times = token in NO_SPACE_AFTER, "", 1
     return "".join(text)

@@ -1,6 +1,7 @@
 """A small Transformer language model (Vaswani et al. 2017), behind the same data and learner as the AWD-LSTM.
 
 It sees a window of text at a time and carries the last tokens before it along, so it has some context from the start.
+A window begins at the same position however many tokens are carried, so a short prompt is nothing strange to it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class TransformerEncoder(Encoder):
         Width inside the feed-forward parts.
     n_layers : int
     n_heads : int, default 4
-    dropout, dropouti, dropouth, dropoute : float
-        Of the output, of the embedded input, inside the blocks, of whole words.
+    dropouti, dropout, dropoute, dropouth : float
+        Of the embedded input, of the output, of whole words, inside the blocks.
     context : int, default 64
         Tokens of the window before that are read again.
 
@@ -93,8 +94,9 @@ class TransformerEncoder(Encoder):
         """
         seen = x if state is None else torch.cat([state, x])
         # Embeddings start small; scaled up they weigh as much as the positions.
-        h = self.embedding(seen) * math.sqrt(self.out_sz) + _positions(len(seen), self.out_sz, x.device)[:, None]
-        h = self.input_drop(h)
+        first = self.context - (len(seen) - len(x))
+        positions = _positions(first, first + len(seen), self.out_sz, x.device)
+        h = self.input_drop(self.embedding(seen) * math.sqrt(self.out_sz) + positions[:, None])
         for layer in self.layers:
             h = layer(h)
         h = self.norm(h[len(seen) - len(x) :])
@@ -128,8 +130,8 @@ class Block(nn.Module):
         return x + self.drop(self.feed(self.norm2(x)))
 
 
-def _positions(n: int, width: int, device: torch.device) -> Tensor:
-    """Return sines and cosines of each position at wavelengths from 2 pi to 20,000 pi, shape `(n, width)`."""
+def _positions(start: int, stop: int, width: int, device: torch.device) -> Tensor:
+    """Return sines and cosines of positions at wavelengths from 2 pi to 20,000 pi, shape `(stop - start, width)`."""
     rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
-    angles = torch.arange(n, device=device)[:, None] * rates
+    angles = torch.arange(start, stop, device=device)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)

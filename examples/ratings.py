@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from learnkit import get_cv_idxs, seed_everything
-from learnkit.collab import CollabFilterDataset, CollabLearner
+from learnkit import get_cv_idxs, load_learner, seed_everything
+from learnkit.collab import CollabFilterDataset
 from learnkit.datasets import movielens_frames
 
 PATH = Path("runs/ratings")
@@ -41,9 +41,9 @@ def main() -> None:
     PATH.mkdir(parents=True, exist_ok=True)
     learn.plot_item_factors(45).get_figure().savefig(PATH / "factors.png", dpi=90)  # type: ignore[union-attr]
 
-    file = learn.save("movielens")
-    again = CollabLearner.from_file(file)  # in any process, without the ratings
-    print(f"saved as {file}; recommends the same: {again.recommend(196).equals(learn.recommend(196))}")
+    file = learn.export(PATH / "movielens")
+    again = load_learner(file)  # in any process, without the ratings
+    print(f"exported as {file}; recommends the same: {again.recommend(196).equals(learn.recommend(196))}")
 
     print("\nFrom likes alone: 4 stars and more, without the stars")
     liked = ratings[ratings.rating >= 4].reset_index(drop=True)

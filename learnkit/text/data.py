@@ -605,7 +605,7 @@ class TextData(DataBunch):
         """
         parts = [*splits, None, None][:3]
         texts = [None if part is None else texts_of(part[0], f"split {i}") for i, part in enumerate(parts)]
-        labels = [None if part is None else list(part[1]) for part in parts[:2]]
+        labels = [None if part is None else part[1] for part in parts[:2]]
         return cls._from_sources(
             path, field or Field(), texts, labels, bs, Category, "utf-8", backwards, max_len, n_workers
         )

@@ -174,6 +174,8 @@ def test_texts_and_labels_as_they_are(tmp_path: Path) -> None:
     data = TextData.from_splits(tmp_path, splits, 2, field=words())
     assert (data.classes, data.val_y.tolist(), len(data.test_ds)) == ([0, 1], [0], 1)
     assert TextData.from_splits(tmp_path, splits[:1]).val_dl is None
+    arrays: Any = [(np.array(["a", "b"]), np.array([0, 1]))]
+    assert [type(name) for name in TextData.from_splits(tmp_path, arrays, field=words()).classes or ()] == [int, int]
     with pytest.raises(DataError, match="3 texts and 2 targets"):
         TextData.from_splits(tmp_path, [(["a", "b", "c"], [0, 1])], field=words())
     with pytest.raises(DataError, match="there are no training texts"):

@@ -66,7 +66,7 @@ def test_the_prompt_is_kept_and_nothing_unknown_is_made_up(learn: LanguageLearne
     assert len(generate(characters, "", 30, seed=0)) == 30
 
 
-def shares(scores: list[float], n: int = 4000, **kwargs: float) -> np.ndarray:
+def shares(scores: list[float], n: int = 2000, **kwargs: float) -> np.ndarray:
     generator = torch.Generator().manual_seed(0)
     settings = {"temperature": 1.0, "top_k": None, "top_p": None, **kwargs}
     chosen = [_choose(torch.tensor([9.0, 9.0, *scores]), generator=generator, **settings) for _ in range(n)]  # type: ignore[arg-type]
@@ -76,16 +76,16 @@ def shares(scores: list[float], n: int = 4000, **kwargs: float) -> np.ndarray:
 def test_tokens_are_chosen_by_their_probability() -> None:
     p = np.array([0.4, 0.3, 0.2, 0.1])
     scores = np.log(p).tolist()
-    np.testing.assert_allclose(shares(scores), p, atol=0.03)
+    np.testing.assert_allclose(shares(scores), p, atol=0.04)
     for temperature in (0.5, 2.0):
         expected = p ** (1 / temperature)
-        np.testing.assert_allclose(shares(scores, temperature=temperature), expected / expected.sum(), atol=0.03)
-    np.testing.assert_allclose(shares(scores, top_k=2), [4 / 7, 3 / 7, 0, 0], atol=0.03)
-    np.testing.assert_allclose(shares(scores, top_k=99), p, atol=0.03)
-    np.testing.assert_allclose(shares(scores, top_p=0.71), [4 / 9, 3 / 9, 2 / 9, 0], atol=0.03)
-    np.testing.assert_allclose(shares(scores, top_p=0.69), [4 / 7, 3 / 7, 0, 0], atol=0.03)
+        np.testing.assert_allclose(shares(scores, temperature=temperature), expected / expected.sum(), atol=0.04)
+    np.testing.assert_allclose(shares(scores, top_k=2), [4 / 7, 3 / 7, 0, 0], atol=0.04)
+    np.testing.assert_allclose(shares(scores, top_k=99), p, atol=0.04)
+    np.testing.assert_allclose(shares(scores, top_p=0.71), [4 / 9, 3 / 9, 2 / 9, 0], atol=0.04)
+    np.testing.assert_allclose(shares(scores, top_p=0.69), [4 / 7, 3 / 7, 0, 0], atol=0.04)
     assert shares(scores, top_p=1e-9).tolist() == [1, 0, 0, 0]
-    np.testing.assert_allclose(shares(scores, top_k=3, top_p=0.75), [4 / 7, 3 / 7, 0, 0], atol=0.03)
+    np.testing.assert_allclose(shares(scores, top_k=3, top_p=0.75), [4 / 7, 3 / 7, 0, 0], atol=0.04)
     assert shares(scores, n=50, temperature=1e-6).tolist() == [1, 0, 0, 0]
 
 

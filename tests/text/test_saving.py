@@ -23,7 +23,7 @@ from tests.train.helpers import assert_same
 def elsewhere(code: str, *arguments: object) -> Any:
     """What a fresh process prints, as JSON."""
     out = subprocess.run(
-        [sys.executable, "-c", f"import json, sys; from learnkit import load_learner; {code}", *map(str, arguments)],
+        [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=True,
@@ -32,39 +32,31 @@ def elsewhere(code: str, *arguments: object) -> Any:
     return json.loads(out.stdout)
 
 
-def test_classifiers_predict_raw_texts_in_a_fresh_process(tmp_path: Path) -> None:
+def test_a_fresh_process_predicts_raw_texts_and_goes_on_from_a_prompt(tmp_path: Path) -> None:
     texts = ["A GREAT film!!!", "dull", "", "qwertz", *sentences(6, 300)["text"]]
-    learners, files = [], []
+    readers = []
     for i, kwargs in enumerate(({}, {"markers": True}, {"tokenize": list})):
         field = Field(min_freq=2, **kwargs)  # type: ignore[arg-type]
-        learners.append(text_learner(tmp_path, review_data(tmp_path, field, n=100, backwards=i > 0, max_len=50)))
-        learners[i].fit(1e-2, 1)
-        files.append(learners[i].export(tmp_path / f"m{i}"))
-    found = elsewhere(
-        "learners = [load_learner(file) for file in sys.argv[2:]]; texts = json.loads(sys.argv[1]); "
-        "print(json.dumps([[learn.predict_texts(texts).tolist(), learn.data.classes] for learn in learners]))",
+        readers.append(text_learner(tmp_path, review_data(tmp_path, field, n=100, backwards=i > 0, max_len=50)))
+    stream = language_data(tmp_path, Field(min_freq=2))
+    writers = [language_learner(tmp_path, stream, arch=arch) for arch in ("lstm", "gru", "transformer")]
+    files = []
+    for i, learn in enumerate([*readers, *writers]):
+        learn.fit(1e-2, 1)
+        files.append(learn.export(tmp_path / f"m{i}"))
+    predicted, written = elsewhere(
+        "import json, sys; from learnkit import load_learner; from learnkit.text import generate; "
+        "texts, (*readers, a, b, c) = json.loads(sys.argv[1]), [load_learner(file) for file in sys.argv[2:]]; "
+        "preds = [[learn.predict_texts(texts).tolist(), learn.data.classes] for learn in readers]; "
+        "print(json.dumps([preds, [generate(x, 'The Queen is', 30, 0.9, top_p=0.9, seed=4) for x in (a, b, c)]]))",
         json.dumps(texts),
         *files,
     )
-    for learn, (preds, classes) in zip(learners, found, strict=True):
+    for learn, (preds, classes) in zip(readers, predicted, strict=True):
         assert np.array_equal(np.float32(preds), learn.predict_texts(texts))
         assert classes == ["negative", "positive"]
-
-
-def test_language_models_go_on_in_a_fresh_process(tmp_path: Path) -> None:
-    data = language_data(tmp_path, Field(min_freq=2))
-    learners = [language_learner(tmp_path, data, arch=arch) for arch in ("lstm", "gru", "transformer")]
-    files = []
-    for i, learn in enumerate(learners):
-        learn.fit(1e-2, 1)
-        files.append(learn.export(tmp_path / f"m{i}"))
-    found = elsewhere(
-        "from learnkit.text import generate; learners = [load_learner(file) for file in sys.argv[1:]]; "
-        "print(json.dumps([generate(learn, 'The Queen is', 30, 0.9, top_p=0.9, seed=4) for learn in learners]))",
-        *files,
-    )
-    assert found == [generate(learn, "The Queen is", 30, 0.9, top_p=0.9, seed=4) for learn in learners]
-    assert all(text.startswith("the queen is") for text in found)
+    assert written == [generate(learn, "The Queen is", 30, 0.9, top_p=0.9, seed=4) for learn in writers]
+    assert all(text.startswith("the queen is") for text in written)
 
 
 @pytest.mark.parametrize("tie_weights", [True, False])

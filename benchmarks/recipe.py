@@ -83,9 +83,7 @@ def recipe(path: Path, out: Path, augment: Sequence[object], args: argparse.Name
 
     learn.unfreeze()
     learn.bn_freeze(True)
-    lr = learn.lr_find().valley  # the whole network wants a rate of its own
     lrs = np.array([lr / 100, lr / 10, lr])
-    print(f"\nlr_find on all layers: {lr:.1e}")
     stages.fit(
         "all layers, `bn_freeze`, `cycle_mult=2`", small, learn, lambda: learn.fit(lrs, 2, cycle_len=1, cycle_mult=2)
     )

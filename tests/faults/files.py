@@ -96,7 +96,9 @@ def stream(folder: Path) -> tuple[Path, Read]:
     """An exported language model."""
     frame = pd.DataFrame({"text": ["to be or not to be that is the question"] * 20})
     torch.manual_seed(0)
-    data = LanguageModelData.from_dataframes(folder, Field(), "text", frame, frame[:5], bs=2, bptt=5, n_workers=1)
+    data = LanguageModelData.from_dataframes(
+        folder, Field(tokenize=str.split), "text", frame, frame[:5], bs=2, bptt=5, n_workers=1
+    )
     return _exported(data.get_model(None, 4, 6, 1).export(folder / "stream"))
 
 

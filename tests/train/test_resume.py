@@ -421,6 +421,32 @@ def test_what_a_model_carries_from_batch_to_batch(tmp_path: Path) -> None:
     assert torch.equal(whole.model.calls, again.model.calls)  # type: ignore[arg-type]
 
 
+def test_which_layers_are_frozen_and_the_settings_are_known_without_being_told(tmp_path: Path) -> None:
+    """They were chosen between two fits, by code that is not run again before `resume`."""
+
+    def make(path: Path) -> Learner:
+        data = DataBunch(path, TensorLoader(X, Y, 4, shuffle=True), [(X, Y)], target=Category("abc"))
+        learn = Learner(data, nn.Sequential(net(), nn.BatchNorm1d(N_CLASSES), nn.Linear(N_CLASSES, N_CLASSES)))
+        learn.no_progress()
+        return learn
+
+    def fit(learn: Learner, **kw: Any) -> Any:
+        learn.freeze()
+        learn.bn_freeze()
+        learn.clip, learn.accumulate, learn.precision = 0.3, 2, "bf16"
+        return learn.fit(1e-2, 3, **kw)
+
+    whole, again = resumed_like(make, fit, tmp_path, 5, every=2)
+    assert [p.requires_grad for p in again.model.parameters()].count(True) == 2
+    assert (again.clip, again.accumulate, again.precision) == (0.3, 2, "bf16")
+    for learn in (whole, again):
+        learn.callbacks = []
+        torch.manual_seed(0)
+        learn.unfreeze()
+        learn.fit(1e-2, 1)
+    assert_same(whole.model, again.model)
+
+
 def test_lstm_trains_on_after_a_checkpoint_was_loaded(tmp_path: Path) -> None:
     """Its flat list of weights is another name for the parameters and must stay so."""
 

@@ -83,6 +83,7 @@ def recipe(path: Path, out: Path, augment: Sequence[object], args: argparse.Name
 
     learn.unfreeze()
     learn.bn_freeze(True)
+    lr = lr / 10  # AdamW's steps are larger than those the course's rates were meant for, and nothing renormalises now
     lrs = np.array([lr / 100, lr / 10, lr])
     stages.fit(
         "all layers, `bn_freeze`, `cycle_mult=2`", small, learn, lambda: learn.fit(lrs, 2, cycle_len=1, cycle_mult=2)

@@ -3,19 +3,18 @@
     python -m benchmarks.images
 
 1,000 JPEGs of 400 x 400 are decoded, augmented (side on: rotation, zoom, light, flip), cut to 224 and normalised, with
-two workers each, and the same pictures without augmentation; then one picture through `predict_array` against a bare forward pass, and a frozen-backbone epoch with
-and without `precompute`. fastai v2 (the extra `bench`) is left out with a note if it is not installed.
+two workers each, and the same pictures without augmentation; then one picture through `predict_array` against a bare
+forward pass, and a frozen-backbone epoch with and without `precompute`. "bare" is torchvision's own pipeline. fastai v2 (the extra `bench`) is left out with a note if it is not installed.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import statistics
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from benchmarks.timing import interleave, machine, table
+from benchmarks.timing import Case, Contestants, have_fastai, interleave, machine, table
 from learnkit.datasets import efficientnet_lite0_weights, imagenet_photos
 from learnkit.vision import ConvLearner, ImageClassifierData, imagenet_stats, tfms_from_stats, transforms_side_on
 
-SZ, BS, WORKERS = 224, 64, 2
+SZ, BS, WORKERS, N = 224, 64, 2, 1000
 
 
 def write_jpegs(folder: Path, n: int) -> None:
@@ -77,7 +76,7 @@ def torchvision_loaders(folder: Path) -> tuple[DataLoader[Any], DataLoader[Any]]
 
 
 def fastai_loaders(folder: Path) -> tuple[Any, Any] | None:
-    if importlib.util.find_spec("fastai") is None:
+    if not have_fastai():
         print('fastai v2 is not installed (pip install "learnkit[bench]"), so it is left out.')
         return None
     with warnings.catch_warnings():
@@ -93,30 +92,43 @@ def fastai_loaders(folder: Path) -> tuple[Any, Any] | None:
     return dls.train, dls.valid
 
 
-def pipelines(folder: Path, n: int, rounds: int) -> None:
+@cache
+def loaders() -> dict[str, tuple[Any, Any]]:
+    """Return training and validation loader of each contestant over the same thousand JPEGs; written once."""
+    folder = Path(tempfile.mkdtemp())
+    write_jpegs(folder, N)
     tfms = tfms_from_stats(imagenet_stats, SZ, transforms_side_on, max_zoom=1.1)
     data = ImageClassifierData.from_paths(folder, BS, tfms, num_workers=WORKERS)
-    pairs = {"torchvision": torchvision_loaders(folder), "learnkit": (data.trn_dl, data.val_dl)}
+    found = {"learnkit": (data.trn_dl, data.val_dl), "bare": torchvision_loaders(folder)}
     if (rival := fastai_loaders(folder)) is not None:
-        pairs["fastai v2"] = rival
-    for i, title in enumerate(("Training", "Validation")):
-        print(f"\n{title} pipeline, {n:,} JPEGs of 400 px to {SZ} px, {WORKERS} workers\n")
-        runs = {name: drain(pair[i]) for name, pair in pairs.items()}
-        figures = interleave(runs, rounds)
-        print(table(figures, "torchvision", "ms/picture"))
-        print("\npictures per second:", ", ".join(f"{k} {1000 / statistics.median(v):.0f}" for k, v in figures.items()))
+        found["fastai v2"] = rival
+    return found
 
 
-def prediction(folder: Path, rounds: int) -> None:
-    arch = "timm/tf_efficientnet_lite0"
+def pipeline(part: int) -> Contestants:
+    """Milliseconds per picture of the training (0) or the validation (1) pipeline; torchvision's is the bare one."""
+    return {name: drain(pair[part]) for name, pair in loaders().items()}
+
+
+@cache
+def network() -> tuple[ConvLearner, torch.Tensor]:
+    """Return EfficientNet-lite0 on two hundred of the pictures, and one of them."""
+    folder = Path(tempfile.mkdtemp())
+    write_jpegs(folder, N // 5)
     tfms = tfms_from_stats(([0.5] * 3, [0.5] * 3), SZ)
     data = ImageClassifierData.from_paths(folder, BS, tfms)
-    learn = ConvLearner.pretrained(arch, data, weights=efficientnet_lite0_weights())
+    learn = ConvLearner.pretrained("timm/tf_efficientnet_lite0", data, weights=efficientnet_lite0_weights())
     learn.no_progress()
-    picture = data.val_ds[0][0][None]
+    return learn, data.val_ds[0][0][None]
+
+
+def prediction() -> Contestants:
+    """Milliseconds for one picture."""
+    learn, picture = network()
     array = picture.numpy()
 
     def bare() -> float:
+        learn.model.eval()
         started = time.perf_counter()
         with torch.no_grad():
             for _ in range(10):
@@ -124,42 +136,52 @@ def prediction(folder: Path, rounds: int) -> None:
         return (time.perf_counter() - started) * 100
 
     def ours() -> float:
+        learn.model.eval()
         started = time.perf_counter()
         for _ in range(10):
             learn.predict_array(array)
         return (time.perf_counter() - started) * 100
 
-    learn.model.eval()
-    print(f"\nOne picture of {SZ} px through EfficientNet-lite0\n")
-    print(table(interleave({"bare forward": bare, "predict_array": ours}, rounds), "bare forward", "ms"))
+    return {"learnkit": ours, "bare": bare}
 
-    def epoch() -> float:
-        started = time.perf_counter()
-        learn.fit(1e-3, 1)
-        return time.perf_counter() - started
 
-    plain = epoch()
-    learn.precompute = True
-    first = epoch()
-    cached = statistics.median(epoch() for _ in range(3))
-    print(
-        f"\nAn epoch of the head: {plain:.2f} s without precompute; with it {first:.2f} s the first time, then {cached:.3f} s"
-    )
-    print(f"({plain / cached:.0f} times faster)")
+def precompute() -> Contestants:
+    """Seconds of an epoch of the head; the bare one computes the frozen layers again each time."""
+    learn, _ = network()
+
+    def epoch(kept: bool) -> Callable[[], float]:
+        def run() -> float:
+            learn.precompute = kept
+            started = time.perf_counter()
+            learn.fit(1e-3, 1)
+            return time.perf_counter() - started
+
+        return run
+
+    return {"learnkit": epoch(True), "bare": epoch(False)}
+
+
+CASES = [
+    Case(
+        "images training", "read, augment and batch JPEGs of 400 px to 224", "ms", partial(pipeline, 0), 5,
+        {"bare": 1.0, "fastai v2": 1 / 3},
+    ),
+    Case("images validation", "the same without augmentation", "ms", partial(pipeline, 1), 5, {"fastai v2": 1 / 2}),
+    Case("images predict", "one picture of 224 px through EfficientNet-lite0", "ms", prediction, 7, {"bare": 1.2}),
+    Case("images precompute", "an epoch of the head, with and without precompute", "s", precompute, 2, {"bare": 1 / 20}),
+]  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int)
     args = parser.parse_args()
     torch.set_num_threads(2)
     print(machine())
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_jpegs(folder, args.n)
-        pipelines(folder, args.n, args.rounds)
-        prediction(folder, args.rounds)
+    for case in CASES:
+        print(f"\n{case.name}: {case.work}\n")
+        contestants = {name: run for name, run in case.make().items() if run is not None}
+        print(table(interleave(contestants, args.rounds or case.rounds), "bare", case.unit), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from benchmarks.timing import interleave, machine, table
+from benchmarks.timing import Case, Contestants, have_fastai, interleave, machine, table
 from learnkit import seed_everything
 from learnkit.datasets import adult_frames
 from learnkit.tabular import (
@@ -127,15 +128,6 @@ def adult_fastai(bs: int) -> Callable[[int], float]:
     return run
 
 
-def have_fastai() -> bool:
-    try:
-        import fastai.tabular.all  # noqa: F401
-    except ImportError:
-        print("fastai is not installed here: left out. pip install fastai")
-        return False
-    return True
-
-
 def adult(seeds: int) -> None:
     contestants: dict[str, Callable[[int], float]] = {
         "learnkit mlp, 5 epochs (bs 512)": adult_mlp,
@@ -157,34 +149,43 @@ def adult(seeds: int) -> None:
         print(f"| {name} | {statistics.mean(figures):.4f} | {each} | {seconds:.1f} |", flush=True)
 
 
+def epoch_contestants(bs: int) -> Contestants:
+    """Milliseconds of an epoch of Adult's 32,561 rows, without validation."""
+    learn, bare = adult_learner(bs), adult_learner(bs)
+    learn.data.val_dl = None
+    rival: Any = fastai_learner(bs, 0, n_valid=64) if have_fastai() else None
+
+    def ours() -> float:
+        started = time.perf_counter()
+        learn.fit(1e-3, 1, metrics=[])
+        return 1000 * (time.perf_counter() - started)
+
+    def loop() -> float:
+        cats, conts, y = bare.data.trn_dl.tensors  # type: ignore[attr-defined]
+        return 1000 * bare_epoch(bare.model, cats.long(), conts, y, bs)
+
+    def theirs() -> float:
+        started = time.perf_counter()
+        rival.fit(1, 1e-3)
+        return 1000 * (time.perf_counter() - started)
+
+    return {"learnkit": ours, "bare": loop, "fastai v2": theirs if rival is not None else None}
+
+
+CASES = [
+    Case(
+        f"tabular epoch {bs}", f"an epoch of Adult, batch {bs}", "ms", partial(epoch_contestants, bs), 5,
+        {"bare": 1.15, "fastai v2": 1 / 3}, threads=1,
+    )
+    for bs in (64, 512)
+]  # fmt: skip
+
+
 def speed(rounds: int) -> None:
-    with_fastai = have_fastai()
     for bs in (64, 512):
-        learn = adult_learner(bs)
-        learn.data.val_dl = None
-        bare = adult_learner(bs)
-
-        def ours(learn: TabularLearner = learn) -> float:
-            started = time.perf_counter()
-            learn.fit(1e-3, 1, metrics=[])
-            return 1000 * (time.perf_counter() - started)
-
-        def loop(bare: TabularLearner = bare, bs: int = bs) -> float:
-            cats, conts, y = bare.data.trn_dl.tensors  # type: ignore[attr-defined]
-            return 1000 * bare_epoch(bare.model, cats.long(), conts, y, bs)
-
-        contestants: dict[str, Callable[[], float]] = {"bare loop": loop, "learnkit": ours}
-        if with_fastai:
-            theirs_learner = fastai_learner(bs, 0, n_valid=64)
-
-            def theirs(learn: Any = theirs_learner) -> float:
-                started = time.perf_counter()
-                learn.fit(1, 1e-3)
-                return 1000 * (time.perf_counter() - started)
-
-            contestants["fastai v2"] = theirs
+        contestants = {name: run for name, run in epoch_contestants(bs).items() if run is not None}
         print(f"\nAdult, one epoch of 32,561 rows without validation, batch {bs} ({machine()})\n")
-        print(table(interleave(contestants, rounds), "bare loop", "ms"), flush=True)
+        print(table(interleave(contestants, rounds), "bare", "ms"), flush=True)
 
 
 def bare_epoch(model: torch.nn.Module, cats: torch.Tensor, conts: torch.Tensor, y: torch.Tensor, bs: int) -> float:

@@ -73,7 +73,7 @@ class ClassActivationMap:
         from learnkit.core.plots import plots
 
         columns = -(-len(self.maps) // rows)
-        fig = plots(self.pictures, rows, self.titles, figsize or (3 * columns, 3.2 * rows))
+        fig = plots(self.pictures, rows, self.titles, figsize or (3 * columns, 3.5 * rows))
         for ax, heat in zip(fig.axes, self.maps, strict=True):
             ax.imshow(heat, cmap="jet", alpha=alpha, vmin=0, vmax=1)
         return fig

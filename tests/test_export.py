@@ -95,6 +95,15 @@ def test_fine_tuning_goes_on_from_what_was_exported(arch: str, tmp_path: Path) -
     assert_same(learn.model, again.model)
 
 
+def test_the_loss_is_still_the_targets_own_after_other_data_was_set(tmp_path: Path) -> None:
+    learn = learner(tmp_path)
+    learn.set_data(learner(tmp_path).data)
+    again = load_learner(learn.export(tmp_path / "m"), model=net(seed=9))
+    again.set_data(learn.data)
+    again.no_progress()
+    again.fit(1e-2, 1)
+
+
 def test_a_model_of_ones_own_is_passed_in(tmp_path: Path) -> None:
     learn = learner(tmp_path)
     learn.fit(1e-2, 1)

@@ -29,7 +29,7 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.check import first_batch
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import generators, n_batches, split_batch
-from learnkit.data.targets import target_to_data
+from learnkit.data.targets import Target, target_to_data
 from learnkit.train import loop
 from learnkit.train.archive import write_archive
 from learnkit.train.callbacks import LossRegulariser, SaveBest, StopOnNaN
@@ -778,7 +778,7 @@ class Learner:
         target = Path(file)
         target = target if target.suffix == ".learnkit" else target.with_name(target.name + ".learnkit")
         weights, rest = model_state(self.model)
-        own_loss = self.data.target is None or self.crit != self.data.target.loss
+        own_loss = not _is_loss_of(self.crit, self.data.target)
         state = {
             "application": self._application,
             "model": type(self.model).__name__,
@@ -988,6 +988,11 @@ class Learner:
 
     def _weights_file(self, name: PathLike) -> Path:
         return weights_path(self.data.path / "models" / Path(name))
+
+
+def _is_loss_of(crit: Any, target: Target | None) -> bool:
+    """Whether a loss is the target's own, or that of an equal target the learner had before `set_data`."""
+    return target is not None and getattr(crit, "__func__", None) is type(target).loss
 
 
 class Quiet:

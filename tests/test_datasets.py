@@ -105,7 +105,16 @@ def listed_packages() -> set[str]:
     return requirements | {requirement.partition("==")[0] for requirement in requirements if "==" in requirement}
 
 
-PACKAGED = [name for name in datasets.__all__ if name not in ("digits_arrays", "fashion_mnist_arrays", "mnist_folders")]
+ELSEWHERE = ("digits_arrays", "fashion_mnist_arrays", "mnist_folders", "movie_sentences")  # not in a data package
+PACKAGED = [name for name in datasets.__all__ if name not in ELSEWHERE]
+
+
+def test_sentences_of_film_reviews_say_how_to_fetch_their_archive(tmp_path: Path) -> None:
+    file = tmp_path / "vaderSentiment-3.3.2.tar.gz"
+    with pytest.raises(MissingExtraError, match="Fetch it with: pip download --no-deps --no-binary :all:") as caught:
+        datasets.movie_sentences(file)
+    (command,) = re.findall(r'"(vaderSentiment==[^"]+)"', str(caught.value))
+    assert command in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("name", PACKAGED)

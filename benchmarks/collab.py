@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from benchmarks.timing import Case, Contestants, have_fastai
+from benchmarks.timing import Case, Contestants, have_fastai, memory
 from learnkit import get_cv_idxs, seed_everything
 from learnkit.collab import (
     CollabFilterData,
@@ -357,14 +357,6 @@ def synthetic_ratings(n: int, n_users: int, n_items: int) -> dict[str, NDArray[A
                 f"only {filled:,} distinct pairs were drawn; ask for fewer ratings or more users and items."
             )
     return out
-
-
-def memory(field: str) -> int:
-    """Bytes of this process: `VmRSS` now, `VmHWM` at most."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise SystemExit(f"/proc/self/status has no {field}: this part needs Linux.")
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.timing import machine
+from benchmarks.timing import machine, memory
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -128,11 +127,11 @@ def point(job: str, n: int) -> tuple[float, float]:
 def work_here(job: str, n: int) -> None:
     JOBS[job][0](1_000)()  # lazy imports, and what torch sets up at the first step
     work = JOBS[job][0](n)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory("VmHWM")
     started = time.perf_counter()
     work()
     seconds = time.perf_counter() - started
-    print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(seconds, (memory("VmHWM") - before) / 1e6)
 
 
 def plot(results: dict[str, list[tuple[int, float, float]]]) -> None:

@@ -82,7 +82,8 @@ def checkpoint() -> Contestants:
 def memory_of_fits() -> Contestants:
     """Megabytes by which a process grows from its 20th to its 220th fit of a small model."""
     code = """
-import resource, torch
+import torch
+from benchmarks.timing import memory
 from learnkit import Category, DataBunch, Learner
 batches = [(torch.randn(64, 32), torch.randint(2, (64,))) for _ in range(20)]
 learn = Learner(DataBunch(".", batches, batches[:2], target=Category([0, 1])), torch.nn.Linear(32, 2), device="cpu")
@@ -90,8 +91,8 @@ learn.no_progress()
 for i in range(220):
     learn.fit(0.01, 1)
     if i == 19:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+        before = memory("VmHWM")
+print((memory("VmHWM") - before) / 1e6)
 """
 
     def ours() -> float:

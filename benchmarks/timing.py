@@ -7,6 +7,7 @@ import platform
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -41,6 +42,14 @@ class Case:
     rounds: int = 5
     targets: Mapping[str, float] = field(default_factory=dict)
     threads: int = 2
+
+
+def memory(field: str) -> int:
+    """Bytes of this process: `VmRSS` now, `VmHWM` at most."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"/proc/self/status has no {field}: this part needs Linux.")
 
 
 def have_fastai() -> bool:

@@ -25,23 +25,13 @@ from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order, spl
 from learnkit.data.targets import Category, MultiCategory, Real, Target
 from learnkit.export import load_learner
 from learnkit.interpret import Interpretation
-from learnkit.train.callbacks import (
-    CSVLog,
-    CutMix,
-    EarlyStopping,
-    GradientClip,
-    LossRegulariser,
-    MixUp,
-    ReduceOnPlateau,
-    SaveBest,
-    StopOnNaN,
-    TensorBoardLog,
-    WeightAverage,
-)
+from learnkit.train.blend import CutMix, MixUp
+from learnkit.train.callbacks import GradientClip, LossRegulariser, StopOnNaN, WeightAverage
 from learnkit.train.checkpoint import load_model, save_model
 from learnkit.train.events import Callback, CancelBatch, CancelEpoch, CancelFit
 from learnkit.train.learner import Learner
-from learnkit.train.loop import Run, fit, validate
+from learnkit.train.logs import CSVLog, TensorBoardLog
+from learnkit.train.loop import Run, TrainingOutput, fit, validate
 from learnkit.train.lr_find import LRFindResult
 from learnkit.train.metrics import (
     R2,
@@ -85,6 +75,7 @@ from learnkit.train.schedules import (
     phases,
     triangle,
 )
+from learnkit.train.watch import EarlyStopping, ReduceOnPlateau, SaveBest
 
 __all__ = [
     "R2",
@@ -139,6 +130,7 @@ __all__ = [
     "TensorLoader",
     "TopKAccuracy",
     "TrainingError",
+    "TrainingOutput",
     "WeightAverage",
     "accuracy",
     "accuracy_np",

@@ -4,21 +4,23 @@ from learnkit.text.awd_lstm import (
     AWDLSTM,
     Encoded,
     Encoder,
-    LanguageModel,
     LockedDropout,
     WeightDropRNN,
     WordDropout,
     seq2seq_reg,
 )
-from learnkit.text.callbacks import NTASGD, ResetState, ScaleRateByLength
+from learnkit.text.callbacks import NTASGD, ResetState, ScaleRateByLength, SkipScores
 from learnkit.text.classifier import PoolingHead, TextClassifier
-from learnkit.text.corpus import Corpus, TokenList
-from learnkit.text.data import LanguageModelData, NextToken, TextData, TextItem
+from learnkit.text.data import TextData
 from learnkit.text.encoders import EncoderSettings
 from learnkit.text.field import Field
 from learnkit.text.generate import generate
+from learnkit.text.language_model import LanguageModel, Undecoded
 from learnkit.text.learner import EncoderLearner, LanguageLearner, TextEnsemble, TextLearner
 from learnkit.text.loaders import BPTTLoader, TextLoader
+from learnkit.text.next_token import NextToken
+from learnkit.text.stream import LanguageModelData
+from learnkit.text.texts import Corpus, TextItem, TokenList
 from learnkit.text.tokens import Markers, SpacyTokenizer, join_tokens
 from learnkit.text.transformer import TransformerEncoder
 from learnkit.text.vectors import load_vectors, nearest_words, start_from_vectors
@@ -43,6 +45,7 @@ __all__ = [
     "PoolingHead",
     "ResetState",
     "ScaleRateByLength",
+    "SkipScores",
     "SpacyTokenizer",
     "TextClassifier",
     "TextData",
@@ -52,6 +55,7 @@ __all__ = [
     "TextLoader",
     "TokenList",
     "TransformerEncoder",
+    "Undecoded",
     "Vocab",
     "WeightDropRNN",
     "WordDropout",

@@ -29,7 +29,6 @@ __all__ = [
     "AWDLSTM",
     "Encoded",
     "Encoder",
-    "LanguageModel",
     "LockedDropout",
     "WeightDropRNN",
     "WordDropout",
@@ -335,81 +334,6 @@ class AWDLSTM(Encoder):
         return [[self.embedding], *([layer] for layer in self.layers)]
 
 
-class LanguageModel(nn.Module):
-    """Encoder and decoder for a stream of text: scores for the next token at every place.
-
-    The encoder's state is carried from batch to batch, without its gradients; `reset` forgets it, and so does a
-    batch of another size.
-
-    Parameters
-    ----------
-    encoder : Encoder
-    n_tokens : int
-        Size of the vocabulary.
-    tie_weights : bool, default True
-        Let the decoder use the embedding's table.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from learnkit.text import AWDLSTM, LanguageModel
-    >>> model = LanguageModel(AWDLSTM(100, 8, 16, 2), 100)
-    >>> scores, raw, dropped = model(torch.zeros(5, 3, dtype=torch.long))
-    >>> scores.shape
-    torch.Size([15, 100])
-    """
-
-    def __init__(self, encoder: Encoder, n_tokens: int, tie_weights: bool = True) -> None:
-        super().__init__()
-        self.encoder: Encoder = encoder
-        self.decoder = nn.Linear(encoder.out_sz, n_tokens)
-        if tie_weights:
-            self.decoder.weight = encoder.embedding.weight
-        else:
-            nn.init.uniform_(self.decoder.weight, -0.1, 0.1)
-        nn.init.zeros_(self.decoder.bias)
-        self.state: State = None
-
-    def reset(self) -> None:
-        """Forget the text so far."""
-        self.state = None
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Score the next token at every place of a window.
-
-        Parameters
-        ----------
-        x : Tensor of int64, shape (T, B)
-
-        Returns
-        -------
-        scores : Tensor of shape (T * B, n_tokens)
-        raw, dropped : Tensor of shape (T, B, out_sz)
-            The encoder's output before and after dropout, for `seq2seq_reg`.
-        """
-        state = self.state if _batch_size(self.state) == x.shape[1] else None
-        encoded = self.encoder(x, state)
-        self.state = detach(encoded.state)
-        scores = self.decoder(encoded.dropped.flatten(0, 1))
-        return scores, encoded.raw, encoded.dropped
-
-    def next_scores(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Score what follows a window, leaving the model's own state alone.
-
-        Parameters
-        ----------
-        x : Tensor of int64, shape (T, B)
-        state : nest of Tensor, optional
-
-        Returns
-        -------
-        scores : Tensor of shape (B, n_tokens)
-        state : nest of Tensor
-        """
-        encoded = self.encoder(x, state)
-        return self.decoder(encoded.dropped[-1]), encoded.state
-
-
 def seq2seq_reg(pred: Any, extra: tuple[Any, ...], loss: Tensor, alpha: float = 0.0, beta: float = 0.0) -> Tensor:
     """Add a penalty for large activations (AR) and for activations that jump from token to token (TAR).
 
@@ -456,9 +380,3 @@ def detach(state: State) -> State:
     if isinstance(state, Tensor):
         return state.detach()
     return None if state is None else tuple(detach(part) for part in state)
-
-
-def _batch_size(state: State) -> int | None:
-    while isinstance(state, tuple):
-        state = state[0]
-    return None if state is None else int(state.shape[1])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from learnkit.core.errors import check_positive
+from learnkit.text.language_model import LanguageModel
 from learnkit.train.callbacks import WeightAverage
 from learnkit.train.events import Callback
 from learnkit.train.loop import Run
 
-__all__ = ["NTASGD", "ResetState", "ScaleRateByLength"]
+__all__ = ["NTASGD", "ResetState", "ScaleRateByLength", "SkipScores"]
 
 
 class ResetState(Callback):
@@ -67,6 +68,32 @@ class ScaleRateByLength(Callback):
             for group, rate in zip(run.opt.param_groups, self._rates, strict=True):
                 group["lr"] = rate
             self._rates = None
+
+
+class SkipScores(Callback):
+    """Let a language model leave its scores uncomputed while it trains: the loss does without (see `Undecoded`).
+
+    Examples
+    --------
+    >>> from learnkit.text import SkipScores
+    >>> callbacks = [SkipScores()]
+    """
+
+    def before_train(self, run: Run) -> None:
+        """Begin to."""
+        self._set(run, True)
+
+    def after_train(self, run: Run) -> None:
+        """Validation wants the scores."""
+        self._set(run, False)
+
+    def cleanup_fit(self, run: Run) -> None:
+        """Leave the model as it was, also after an error."""
+        self._set(run, False)
+
+    def _set(self, run: Run, value: bool) -> None:
+        if isinstance(run.model, LanguageModel):
+            run.model.undecoded = value
 
 
 class NTASGD(WeightAverage):

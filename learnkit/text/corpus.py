@@ -18,7 +18,7 @@ import tempfile
 import warnings
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,10 @@ from learnkit import __version__
 from learnkit.core.errors import DataError
 from learnkit.data.files import PathLike, atomic_path, find_files
 from learnkit.text.field import Field
+from learnkit.text.texts import Corpus
 from learnkit.text.vocab import Vocab
 
-__all__ = ["Corpus", "TokenList", "build_corpus", "text_files"]
+__all__ = ["build_corpus", "text_files"]
 
 PIECE = 1 << 18  # characters tokenized at a time
 READ = 1 << 20  # bytes read at a time
@@ -47,86 +48,6 @@ TEXT_EXTENSIONS = frozenset({".txt", ".text", ".md", ""})
 
 Piece = list[tuple[int, str]]
 """Consecutive parts of texts, each with the number of its text."""
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Texts as numbers.
-
-    Attributes
-    ----------
-    ids : array of int, shape (n_tokens,)
-        All texts one after another, memory-mapped if they lie on disk.
-    offsets : array of int64, shape (n_texts + 1,)
-        Text `i` is `ids[offsets[i]:offsets[i + 1]]`.
-    vocab : Vocab
-        What the numbers mean.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from learnkit.text import Corpus, Vocab
-    >>> corpus = Corpus(np.array([2, 3, 2]), np.array([0, 1, 3]), Vocab(["<unk>", "<pad>", "to", "be"]))
-    >>> len(corpus), corpus[1].tolist(), corpus.lengths.tolist()
-    (2, [3, 2], [1, 2])
-    """
-
-    ids: NDArray[Any]
-    offsets: NDArray[np.int64]
-    vocab: Vocab
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, i: int) -> NDArray[Any]:
-        """Return the numbers of text `i`."""
-        if not 0 <= i < len(self):
-            raise IndexError(f"text {i} of {len(self)}")
-        return self.ids[self.offsets[i] : self.offsets[i + 1]]
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Number of tokens of each text."""
-        return np.diff(self.offsets)
-
-
-class TokenList(Sequence[str]):
-    """The tokens behind numbers, as a list of texts that is never all in memory.
-
-    Parameters
-    ----------
-    ids : array of int, shape (n,)
-    vocab : Vocab
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from learnkit.text import TokenList, Vocab
-    >>> tokens = TokenList(np.array([2, 3, 0, 3]), Vocab(["<unk>", "<pad>", "to", "be"]))
-    >>> len(tokens), tokens[1], tokens[:3]
-    (4, 'be', ['to', 'be', '<unk>'])
-    """
-
-    def __init__(self, ids: NDArray[Any], vocab: Vocab) -> None:
-        self.ids, self.vocab = ids, vocab
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """Return a token, or a list of them for a slice."""
-        if isinstance(index, slice):
-            return self.vocab.tokens(self.ids[index].tolist())
-        return self.vocab.itos[int(self.ids[index])]
-
-    def __repr__(self) -> str:
-        return f"{len(self):,} tokens: {' '.join(self[:12])} ..."
 
 
 def text_files(path: PathLike, part: PathLike | Sequence[PathLike], what: str) -> list[Path]:
@@ -484,18 +405,3 @@ def _checksum(ids: NDArray[Any]) -> int:
     for start in range(0, len(ids), BLOCK):
         checksum = zlib.crc32(np.ascontiguousarray(ids[start : start + BLOCK]).data, checksum)
     return checksum
-
-
-def texts_of(values: Iterable[Any], what: str) -> list[str]:
-    """Return a column as a list of texts; a missing value is an empty one, anything else an error that names the row."""
-    import pandas as pd
-
-    texts: list[str] = []
-    for row, value in enumerate(values):
-        if isinstance(value, str):
-            texts.append(value)
-        elif pd.api.types.is_scalar(value) and pd.isna(value):
-            texts.append("")
-        else:
-            raise DataError(f"{what}: row {row} holds {type(value).__name__} {value!r}, not a text.")
-    return texts

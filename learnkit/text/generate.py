@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.preserve import evaluating
-from learnkit.text.awd_lstm import LanguageModel
+from learnkit.text.language_model import LanguageModel
 from learnkit.text.learner import LanguageLearner
 from learnkit.text.vocab import Vocab
 

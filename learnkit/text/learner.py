@@ -21,12 +21,14 @@ from learnkit.core.errors import CheckpointError, DataError
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.interpret import Interpretation
-from learnkit.text.awd_lstm import Encoder, LanguageModel
-from learnkit.text.callbacks import ResetState, ScaleRateByLength, reset
+from learnkit.text.awd_lstm import Encoder
+from learnkit.text.callbacks import ResetState, ScaleRateByLength, SkipScores, reset
 from learnkit.text.classifier import TextClassifier
-from learnkit.text.data import LanguageModelData, TextData
+from learnkit.text.data import TextData
 from learnkit.text.field import Field
+from learnkit.text.language_model import LanguageModel
 from learnkit.text.saving import data_to_recipe
+from learnkit.text.stream import LanguageModelData
 from learnkit.text.tokens import SPECIAL
 from learnkit.text.vocab import Vocab
 from learnkit.train.archive import digest
@@ -193,7 +195,8 @@ class LanguageLearner(EncoderLearner):
     """A learner of the next token; make one with `LanguageModelData.get_model`.
 
     While training the model's state is carried from batch to batch and forgotten at the start of each pass, and the
-    rate of a step is scaled with the length of its window. The recipe of the course::
+    rate of a step is scaled with the length of its window. The loss is computed without the table of scores (tokens x
+    words) where PyTorch knows how, so `run.pred` is `Undecoded` then. The recipe of the course::
 
         learn.reg_fn = partial(seq2seq_reg, alpha=2, beta=1)
         learn.clip = 0.3
@@ -243,7 +246,7 @@ class LanguageLearner(EncoderLearner):
             opt_fn,
             crit,
             metrics,
-            [ResetState(), ScaleRateByLength(data.bptt), *(callbacks or ())],
+            [ResetState(), ScaleRateByLength(data.bptt), *([] if compile else [SkipScores()]), *(callbacks or ())],
             settings=settings,
             device=device,
             precision=precision,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from learnkit.core.errors import DataError, check_positive
 from learnkit.data.loaders import single_left
-from learnkit.text.corpus import Corpus
+from learnkit.text.texts import Corpus
 from learnkit.text.vocab import Vocab
 
 __all__ = ["BPTTLoader", "TextLoader"]

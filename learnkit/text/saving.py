@@ -9,11 +9,12 @@ from torch import nn
 
 from learnkit.core.errors import DataError
 from learnkit.data.targets import Target
-from learnkit.text.awd_lstm import LanguageModel
 from learnkit.text.classifier import TextClassifier
-from learnkit.text.data import LanguageModelData, TextData
+from learnkit.text.data import TextData
 from learnkit.text.encoders import EncoderSettings
 from learnkit.text.field import Field
+from learnkit.text.language_model import LanguageModel
+from learnkit.text.stream import LanguageModelData
 
 if TYPE_CHECKING:
     from learnkit.text.learner import EncoderLearner

@@ -32,7 +32,7 @@ from learnkit.data.loaders import generators, n_batches, split_batch
 from learnkit.data.targets import Target, target_to_data
 from learnkit.train import loop
 from learnkit.train.archive import write_archive
-from learnkit.train.callbacks import LossRegulariser, SaveBest, StopOnNaN
+from learnkit.train.callbacks import LossRegulariser, StopOnNaN
 from learnkit.train.check import Probe
 from learnkit.train.checkpoint import load_model, read_meta, save_model, weights_path
 from learnkit.train.events import Callback, check_callbacks
@@ -51,6 +51,7 @@ from learnkit.train.predictions import Predictions, predict
 from learnkit.train.recorder import Recorder, say
 from learnkit.train.resume import Checkpoints, model_state
 from learnkit.train.schedules import ScheduleRates, cosine, one_cycle, one_cycle_momentum, triangle
+from learnkit.train.watch import SaveBest
 
 __all__ = ["Learner"]
 

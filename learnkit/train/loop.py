@@ -9,6 +9,7 @@ bit those of the loop you would write by hand.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -29,9 +30,31 @@ from learnkit.train.metrics import Metric, MetricLike, as_metrics
 from learnkit.train.recorder import ProgressTable, RunningLoss
 from learnkit.train.resume import Checkpoints
 
-__all__ = ["Run", "batch_len", "describe", "fit", "forward_pass", "validate"]
+__all__ = ["Run", "TrainingOutput", "batch_len", "describe", "fit", "forward_pass", "validate"]
 
 Loss = Callable[[Any, Any], Tensor]
+
+
+class TrainingOutput(ABC):
+    """What a model may return while it trains, in place of scores: it knows how a loss is applied to it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import TrainingOutput
+    >>> class Twice(TrainingOutput):
+    ...     "Two predictions, each of which shall be good by itself."
+    ...     def __init__(self, first, second):
+    ...         self.both = (first, second)
+    ...     def loss(self, crit, y):
+    ...         return sum(crit(pred, y) for pred in self.both) / 2
+    >>> Twice(torch.ones(3), torch.zeros(3)).loss(torch.nn.functional.mse_loss, torch.ones(3))
+    tensor(0.5000)
+    """
+
+    @abstractmethod
+    def loss(self, crit: Loss, y: Any) -> Tensor:
+        """Return the loss `crit` as one number, the mean over the batch."""
 
 
 class Loaders(Protocol):
@@ -186,7 +209,8 @@ def fit(
     ----------
     model : nn.Module
         Called as `model(*xs)`; on the device it shall be trained on. A tuple it returns is taken as the
-        prediction followed by extra outputs (for `reg_fn`); a dict or list goes to `crit` as it is.
+        prediction followed by extra outputs (for `reg_fn`); a dict or list goes to `crit` as it is, and a
+        `TrainingOutput` applies `crit` to itself.
     data : DataBunch
         Or any object with `trn_dl` and `val_dl`, two iterables of `(x, y)` (`val_dl` may be `None`).
     n_epochs : int
@@ -443,7 +467,8 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
     run.emit("after_pred")
     run.y = align_target(run.pred, run.y)
     try:
-        run.loss = run.crit(run.pred, run.y)
+        own = isinstance(run.pred, TrainingOutput)
+        run.loss = run.pred.loss(run.crit, run.y) if own else run.crit(run.pred, run.y)
     except (RuntimeError, TypeError, ValueError, IndexError) as exc:
         if from_outside(exc):
             raise

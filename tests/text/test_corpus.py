@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from learnkit import DataError
 from learnkit.text import Corpus, Field, TokenList
 from learnkit.text import corpus as module
-from learnkit.text.corpus import build_corpus, text_files, texts_of
+from learnkit.text.corpus import build_corpus, text_files
+from learnkit.text.texts import texts_of
 from tests.text.helpers import hamlet, sentences, words
 
 

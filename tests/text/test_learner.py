@@ -50,9 +50,10 @@ def by_hand(learn: LanguageLearner, lr: float, n_epochs: int, clip: float | None
     for _ in range(n_epochs):
         model.train()
         model.reset()
+        model.undecoded = True
         for x, y in learn.data.trn_dl:
             scores, *extra = model(x)
-            loss = F.cross_entropy(scores, y)
+            loss = scores.loss(F.cross_entropy, y)
             if reg is not None:
                 loss = reg(scores, tuple(extra), loss)
             opt.zero_grad()
@@ -64,6 +65,7 @@ def by_hand(learn: LanguageLearner, lr: float, n_epochs: int, clip: float | None
             opt.step()
         model.eval()
         model.reset()
+        model.undecoded = False
         with torch.no_grad():
             for x, _ in learn.data.val_dl or ():
                 model(x)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
-from learnkit import Callback, Category, DataBunch, Learner
+from learnkit import Callback, Category, DataBunch, Learner, fit
 from learnkit.data.loaders import generators
 from learnkit.train.events import EVENTS
 
@@ -196,3 +197,35 @@ def n_hooks(model: nn.Module) -> int:
         for module in model.modules()
         for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     )
+
+
+def run_fit(
+    callbacks: list[Callback],
+    n: int = 3,
+    model: nn.Module | None = None,
+    data: Any = None,
+    lr: float = 0.1,
+    **kwargs: Any,
+) -> nn.Module:
+    model = net() if model is None else model
+    opt = optim.SGD(model.parameters(), lr=lr)
+    torch.manual_seed(1)
+    kwargs = {"crit": F.cross_entropy, "metrics": ["accuracy"], "progress": False, **kwargs}
+    fit(model, data or bunch(), n, opt, callbacks=callbacks, **kwargs)
+    return model
+
+
+class Script(Callback):
+    """Puts the figures it was given into the epoch table, and keeps the weights of each epoch."""
+
+    def __init__(self, values: list[float], name: str = "val_loss") -> None:
+        self.values, self.name = values, name
+        self.weights: list[dict[str, Tensor]] = []
+        self.lrs: list[float] = []
+
+    def before_epoch(self, run: Any) -> None:
+        self.lrs.append(run.opt.param_groups[0]["lr"])
+
+    def after_epoch(self, run: Any) -> None:
+        run.results[self.name] = self.values[run.epoch]
+        self.weights.append(snapshot(run.model))

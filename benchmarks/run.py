@@ -5,7 +5,7 @@
     python -m benchmarks.run --list
 
 Each case does the same work by all contestants, in turn, in one process, after a warm-up; a figure is what the work cost
-(time or memory), so smaller is better. Medians, spread and ratios go to `benchmarks/results/<case>.json` and the table to
+(time or memory), so smaller is better. A ratio is the median over the rounds. Medians, spread and ratios go to `benchmarks/results/<case>.json` and the table to
 `benchmarks/results/README.md`. fastai (the extra `bench`) is left out with a note where it is not installed.
 """
 
@@ -39,7 +39,12 @@ def measure(case: Case, rounds: int | None) -> dict[str, Any]:
     contestants = {name: run for name, run in case.make().items() if run is not None}
     figures = interleave(contestants, rounds or case.rounds)
     medians = {name: statistics.median(values) for name, values in figures.items()}
-    ratios = {name: medians["learnkit"] / value for name, value in medians.items() if name != "learnkit"}
+    # Of each round, then the median: what slows a machine for a while slows all contestants of a round.
+    ratios = {
+        name: statistics.median(ours / theirs for ours, theirs in zip(figures["learnkit"], values, strict=True))
+        for name, values in figures.items()
+        if name != "learnkit" and all(values)
+    }
     return {
         "case": case.name,
         "work": case.work,

@@ -137,16 +137,13 @@ class Undecoded(TrainingOutput):
     def loss(self, crit: Loss, y: Any) -> Tensor:
         """Return the loss, in pieces of the window where PyTorch knows how."""
         usual = crit is F.cross_entropy or getattr(crit, "__func__", None) is NextToken.loss
-        # PyTorch's knows nothing of autocast: in bfloat16 it would sum up in bfloat16, too. On a CPU single precision in
-        # pieces is faster than bfloat16 in one; on a GPU it is not.
-        device = self.hidden.device.type
-        if not usual or CHUNKED is None or (device != "cpu" and torch.is_autocast_enabled(device)):
+        # It knows nothing of autocast: in bfloat16 it would sum up in bfloat16, too.
+        if not usual or CHUNKED is None or torch.is_autocast_enabled(self.hidden.device.type):
             return crit(self.scores(), y)
         weight, bias = self.decoder.weight, self.decoder.bias
         rows = min(max(AT_A_TIME // len(weight), 1), len(self.hidden))
         options = CHUNKED(batch_chunk_size=rows)
-        with torch.autocast(device, enabled=False):
-            loss: Tensor = F.linear_cross_entropy(self.hidden.float(), weight, y, linear_bias=bias, options=options)
+        loss: Tensor = F.linear_cross_entropy(self.hidden, weight, y, linear_bias=bias, options=options)
         return loss
 
 

@@ -4,7 +4,7 @@
     python -m benchmarks.run tabular text   those whose name begins so
     python -m benchmarks.run --list
 
-Each case does the same work by all contestants, in turn, in one process, after a warm-up; a figure is what the work cost
+Each case does the same work by all contestants, in turn, in one process of its own, after a warm-up; a figure is what the work cost
 (time or memory), so smaller is better. A ratio is the median over the rounds. Medians, spread and ratios go to `benchmarks/results/<case>.json` and the table to
 `benchmarks/results/README.md`. fastai (the extra `bench`) is left out with a note where it is not installed.
 """
@@ -15,6 +15,8 @@ import argparse
 import importlib
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,25 +96,35 @@ def saved() -> list[dict[str, Any]]:
     return sorted((r for r in found if r["case"] in order), key=lambda result: order[result["case"]])
 
 
+def run_case(case: Case, rounds: int | None) -> None:
+    """Measure one case, write down its result and print its medians."""
+    RESULTS.mkdir(exist_ok=True)
+    started = time.perf_counter()
+    result = measure(case, rounds)
+    (RESULTS / f"{case.name.replace(' ', '_')}.json").write_text(json.dumps(result, indent=1) + "\n")
+    shown = ", ".join(f"{name} {_short(value)}" for name, value in result["medians"].items())
+    print(f"{case.name}: {shown} {case.unit} ({time.perf_counter() - started:.0f} s)", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--case", help="this one, in this process: what the runner starts for each")
     args = parser.parse_args()
+    if args.case is not None:
+        run_case(next(case for case in cases() if case.name == args.case), args.rounds)
+        return
     chosen = [case for case in cases() if not args.names or case.name.startswith(tuple(args.names))]
     if args.list or not chosen:
         print("\n".join(f"{case.name:24s} {case.work}" for case in cases()))
         return
     if not have_fastai():
         print('fastai v2 is not installed (pip install "learnkit[bench]"), so it is left out.')
-    RESULTS.mkdir(exist_ok=True)
+    rounds = [] if args.rounds is None else ["--rounds", str(args.rounds)]
     for case in chosen:
-        started = time.perf_counter()
-        result = measure(case, args.rounds)
-        (RESULTS / f"{case.name.replace(' ', '_')}.json").write_text(json.dumps(result, indent=1) + "\n")
-        shown = ", ".join(f"{name} {_short(value)}" for name, value in result["medians"].items())
-        print(f"{case.name}: {shown} {case.unit} ({time.perf_counter() - started:.0f} s)", flush=True)
+        subprocess.run([sys.executable, "-m", "benchmarks.run", "--case", case.name, *rounds], check=True)
     text = f"# What it costs\n\n`python -m benchmarks.run`: {machine()}.\n\n{table(saved())}\n"
     (RESULTS / "README.md").write_text(text)
     print(f"\n{table(saved())}")

@@ -16,6 +16,8 @@ __all__ = ["LanguageModel", "Undecoded"]
 
 CHUNKED: Any = getattr(nn, "LinearCrossEntropyOptions", None)
 """What asks PyTorch for a cross-entropy whose scores are never all in memory; older versions have none."""
+if "batch_chunk_size" not in getattr(CHUNKED, "__dataclass_fields__", ()):
+    CHUNKED = None
 
 AT_A_TIME = 1 << 22
 """Scores in memory at a time: 16 MB stay in or near the cache, and the matrix products are large enough to be fast."""

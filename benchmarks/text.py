@@ -32,7 +32,15 @@ from torch import nn
 from benchmarks.timing import Case, Contestants, have_fastai, machine
 from learnkit import get_cv_idxs, seed_everything
 from learnkit.datasets import glove_file, movie_sentences, shakespeare_files, tweets_frame
-from learnkit.text import Field, LanguageModelData, TextData, seq2seq_reg, start_from_vectors
+from learnkit.text import (
+    Field,
+    LanguageModelData,
+    TextData,
+    TextEnsemble,
+    TextLearner,
+    seq2seq_reg,
+    start_from_vectors,
+)
 from learnkit.text.corpus import build_corpus
 
 PLAYS = [
@@ -303,12 +311,16 @@ def sentiment(frame: pd.DataFrame, val: NDArray[Any], seeds: int, lm_extra: Any)
     print(f"\n{len(train):,} training texts, {len(valid):,} validation texts; {machine()}\n")
     print(f"tf-idf and logistic regression: {tf_idf(train, valid):.4f}", flush=True)
     unlabelled = train[["text"]] if lm_extra is None else pd.concat([train[["text"]], lm_extra.to_frame()])
+    finished = []
     for seed in range(seeds):
         field, vectors, encoder = encoders_of(unlabelled.sample(frac=1, random_state=seed), valid, seed)
         for name, file in (("from nothing", None), ("from word vectors", vectors), ("fine-tuned", encoder)):
             start = time.perf_counter()
-            accuracy = classify(field, train, valid, file, seed)
+            learn, accuracy = classify(field, train, valid, file, seed)
             print(f"seed {seed}, {name}: {accuracy:.4f} in {time.perf_counter() - start:.0f} s", flush=True)
+        finished.append(learn)
+    together = TextEnsemble(finished).predict().argmax(1) == finished[0].data.val_y
+    print(f"the {seeds} fine-tuned together: {together.mean():.4f}")
 
 
 def tf_idf(train: pd.DataFrame, valid: pd.DataFrame) -> float:
@@ -338,7 +350,10 @@ def encoders_of(texts: pd.DataFrame, valid: pd.DataFrame, seed: int) -> tuple[Fi
     return field, f"vectors{seed}", f"encoder{seed}"
 
 
-def classify(field: Field, train: pd.DataFrame, valid: pd.DataFrame, encoder: str | None, seed: int) -> float:
+def classify(
+    field: Field, train: pd.DataFrame, valid: pd.DataFrame, encoder: str | None, seed: int
+) -> tuple[TextLearner, float]:
+    """Train a classifier, on that encoder if there is one; returns it with its accuracy."""
     seed_everything(seed)
     data = TextData.from_dataframes(FOLDER, field, "text", "label", train, valid, bs=64)
     learn = data.get_model(None, 70, 70, *SMALL, 0.4, 0.3, 0.3, 0.1, 0.2)
@@ -348,7 +363,7 @@ def classify(field: Field, train: pd.DataFrame, valid: pd.DataFrame, encoder: st
     if encoder is not None:
         learn.load_encoder(encoder)
     # One rate for all layers: an encoder that learnt from these few texts alone has as much to learn as its head.
-    return learn.fit_one_cycle(4, 1e-2, wds=0.1)["accuracy"]
+    return learn, learn.fit_one_cycle(4, 1e-2, wds=0.1)["accuracy"]
 
 
 def main() -> None:

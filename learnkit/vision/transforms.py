@@ -361,11 +361,16 @@ class ImageTransforms:
 
     def batch(self, x: Tensor) -> Tensor:
         """Turn a stacked batch into normalised `float32`."""
-        scale = 255 if x.dtype == torch.uint8 else 1
+        scale = np.float32(255 if x.dtype == torch.uint8 else 1)
+        # numpy's one thread: torch's would wait for their next work on the cores that the loading processes need.
+        pixels = x.numpy().astype(np.float32)
         if self.stats is None:
-            return x.float().div_(scale)
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.stats.mean, self.stats.std))
-        return x.float().sub_(mean * scale).div_(std * scale)  # one pass less than bringing them to 0..1 first
+            pixels /= scale
+        else:
+            mean, std = (np.asarray(values, np.float32)[:, None, None] for values in (self.stats.mean, self.stats.std))
+            pixels -= mean * scale  # one pass less than bringing them to 0..1 first
+            pixels /= std * scale
+        return torch.from_numpy(pixels)
 
     def denorm(self, x: Any) -> NDArray[np.float32]:
         """Undo the normalisation, for drawing.

@@ -93,7 +93,7 @@ def saved() -> list[dict[str, Any]]:
     """Return the results on disk, in the order of the cases."""
     order = {case.name: i for i, case in enumerate(cases())}
     found = [json.loads(file.read_text()) for file in RESULTS.glob("*.json")]
-    return sorted((r for r in found if r["case"] in order), key=lambda result: order[result["case"]])
+    return sorted((r for r in found if r.get("case") in order), key=lambda result: order[result["case"]])
 
 
 def run_case(case: Case, rounds: int | None) -> None:

@@ -165,7 +165,8 @@ def test_not_a_number_names_the_layer_where_it_began(where: str, words: str) -> 
 # ---------------------------------------------------------------- Ctrl-C
 
 INTERRUPTED = """
-import json, sys, time
+import json, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with Ctrl-C ignored
 import numpy as np, torch
 from torch import nn
 from learnkit import Callback, DataBunch, Learner

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import growth, run
 from benchmarks.timing import Case, interleave
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """A case sets the threads that it is measured with; the tests after it want their own."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def script(*args: str) -> str:

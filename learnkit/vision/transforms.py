@@ -363,7 +363,6 @@ class ImageTransforms:
         """Turn a stacked batch into normalised `float32`."""
         scale = np.float32(255 if x.dtype == torch.uint8 else 1)
         # numpy's one thread: torch's would wait for their next work on the cores that the loading processes need.
-        # In torch's memory: what a convolution sums up depends, in the last bit, on where its input begins.
         result = torch.empty(x.shape)
         pixels = result.numpy()
         if self.stats is None:

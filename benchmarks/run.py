@@ -4,9 +4,9 @@
     python -m benchmarks.run tabular text   those whose name begins so
     python -m benchmarks.run --list
 
-Each case does the same work by all contestants, in turn, in one process of its own, after a warm-up; a figure is what the work cost
-(time or memory), so smaller is better. A ratio is the median over the rounds. Medians, spread and ratios go to `benchmarks/results/<case>.json` and the table to
-`benchmarks/results/README.md`. fastai (the extra `bench`) is left out with a note where it is not installed.
+Each case does the same work by all contestants, in turn, in one process of its own, after a warm-up; a figure is
+what the work cost (time or memory), so smaller is better. A ratio is the median over the rounds. Medians, spread and ratios
+go to `benchmarks/results/<case>.json` and the table to `benchmarks/results/README.md`. fastai (the extra `bench`) is left out with a note where it is not installed.
 """
 
 from __future__ import annotations

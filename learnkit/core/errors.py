@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import math
+import warnings
 from collections.abc import Collection
+from functools import cache
 from types import ModuleType
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "check_fraction",
     "check_positive",
     "optional_import",
+    "warn_once",
 ]
 
 
@@ -101,3 +104,12 @@ def optional_import(module: str, *, extra: str) -> ModuleType:
             f"this needs the package `{module.split('.')[0]}`, which is not installed. "
             f'Install it with: pip install "learnkit[{extra}]"'
         ) from exc
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Warn with a text that is true of this process, whoever comes across it; the same text is not said again.
+
+    Python's own "once per place" forgets what it said whenever any library sets the filters aside for a moment.
+    """
+    warnings.warn(message, stacklevel=2)

@@ -24,6 +24,7 @@ from learnkit.core.device import T, default_device, to_np
 from learnkit.core.errors import CheckpointError, DataError, TrainingError, check_positive
 from learnkit.core.hooks import ModelSummary, summarize
 from learnkit.core.layers import batch_norms
+from learnkit.core.precision import autocast_for
 from learnkit.core.preserve import model_lock, preserve_model, preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.check import first_batch
@@ -157,7 +158,7 @@ class Learner:
         self.reg_fn: Callable[[Any, tuple[Any, ...], Tensor], Tensor] | None = None
         self.sched = Recorder()
         self.show_progress = True
-        loop.autocast_context(precision, self.device)  # say now, not at the first fit, what the device cannot do
+        autocast_for(precision, self.device)  # say now, not at the first fit, what the device cannot do
 
     # ---------------------------------------------------------------- training
 

@@ -8,10 +8,8 @@ bit those of the loop you would write by hand.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, ClassVar, Protocol
 
@@ -19,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from learnkit.core.errors import DataError, TrainingError, check_choice, check_positive
+from learnkit.core.errors import DataError, TrainingError, check_positive
 from learnkit.core.layers import model_device, set_train_mode
+from learnkit.core.precision import Autocast, autocast_for
 from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.loaders import DeviceLoader, generators, n_batches
 from learnkit.data.targets import Target
@@ -225,8 +224,8 @@ def fit(
     callbacks : sequence of Callback, optional
         In the order in which they shall hear events.
     precision : {"fp32", "bf16", "fp16"}, default "fp32"
-        Arithmetic of the forward pass (`torch.autocast`); fp16 scales the loss. A device that cannot gets a
-        warning and fp32.
+        Arithmetic of the forward pass (`torch.autocast`); fp16 scales the loss. A device that cannot gets fp32 and a
+        warning, one that can but slowly a warning; what it can is tried out.
     accumulate : int, default 1
         Batches per optimizer step. Each batch counts by its number of items, so a short last window and a
         short last batch weigh what they should.
@@ -275,7 +274,7 @@ def fit(
     n_epochs = int(check_positive("n_epochs", n_epochs, integer=True))
     accumulate = int(check_positive("accumulate", accumulate, integer=True))
     device = model_device(model)
-    autocast = autocast_context(precision, device)
+    autocast = autocast_for(precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=autocast.fp16)
     if channels_last:
         model.to(memory_format=torch.channels_last)
@@ -416,7 +415,7 @@ def validate(
     run.n_batches, run.batch = n_batches(dl), -1
     loader = DeviceLoader(dl, device, channels_last=channels_last)
     activation = target.activation if target is not None else None
-    autocast = autocast_context(precision, device)
+    autocast = autocast_for(precision, device)
     with evaluating(model), preserve_rng(*generators(dl)):
         return _validation_pass(run, model, loader, as_metrics(metrics), activation, autocast)
 
@@ -428,7 +427,7 @@ def _validation_pass(
     loader: DeviceLoader,
     scorers: Sequence[Metric],
     activation: Callable[[Tensor], Tensor] | None,
-    autocast: AutocastContext,
+    autocast: Autocast,
 ) -> dict[str, float]:
     run.model.eval()
     for scorer in scorers:
@@ -502,38 +501,6 @@ def align_target(pred: Any, y: Any) -> Any:
     if y.ndim == 2 and y.shape[1] == 1 and pred.ndim == 2 and not y.is_floating_point():
         return y.squeeze(1)
     return y
-
-
-class AutocastContext:
-    """`with autocast():` once per batch; does nothing, at no cost, for fp32."""
-
-    def __init__(self, device: torch.device, dtype: torch.dtype | None) -> None:
-        self.device, self.dtype = device, dtype
-        self.fp16 = dtype == torch.float16
-
-    def __call__(self) -> AbstractContextManager[Any]:
-        if self.dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
-
-
-def autocast_context(precision: str, device: torch.device) -> AutocastContext:
-    """Return the context of the forward pass, falling back to fp32 with a warning where the device cannot."""
-    check_choice("precision", precision, ("fp32", "bf16", "fp16"))
-    if precision == "fp32":
-        return AutocastContext(device, None)
-    lacking = (precision == "fp16" and device.type == "cpu") or (
-        precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-    )
-    if lacking:
-        other = "bf16" if precision == "fp16" else "fp16"
-        warnings.warn(
-            f"this device ({device}) does not do {precision} arithmetic well, so training uses fp32. "
-            f'precision="{other}" may work on it.',
-            stacklevel=3,
-        )
-        return AutocastContext(device, None)
-    return AutocastContext(device, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
 def _clean_up(run: Run, *, failed: bool = False) -> None:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from learnkit.core.device import map_tensors, to_cpu
 from learnkit.core.errors import DataError
 from learnkit.core.layers import model_device
+from learnkit.core.precision import autocast_for
 from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.loaders import DeviceLoader, generators
 from learnkit.data.targets import Target
 from learnkit.train.failures import explain
-from learnkit.train.loop import autocast_context, batch_len, describe, split_output
+from learnkit.train.loop import batch_len, describe, split_output
 
 __all__ = ["Predictions", "predict"]
 
@@ -66,7 +67,7 @@ def predict(
     Predictions
     """
     device = model_device(model)
-    autocast = autocast_context(precision, device)
+    autocast = autocast_for(precision, device)
     preds: list[Any] = []
     targs: list[Any] = []
     xs: tuple[Any, ...] = ()

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from benchmarks.timing import machine
 from learnkit import Category, DataBunch, Learner, TensorLoader, default_device
+from learnkit.core.precision import Autocast, autocast_for
 
 Batches = Sequence[tuple[Any, ...]]
 
@@ -47,14 +48,13 @@ def timed(run: Callable[[], object], device: torch.device, rounds: int) -> float
 
 
 def bare_epoch(
-    model: nn.Module, batches: Batches, loss_fn: Callable[..., Tensor], opt: torch.optim.Optimizer, bf16: bool
+    model: nn.Module, batches: Batches, loss_fn: Callable[..., Tensor], opt: torch.optim.Optimizer, autocast: Autocast
 ) -> None:
     """Train in the shortest loop there is."""
     model.train()
-    device_type = next(model.parameters()).device.type
     for *xs, y in batches:
         opt.zero_grad(set_to_none=True)
-        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=bf16):
+        with autocast():
             output = model(*xs)
             loss = loss_fn(output[0] if isinstance(output, tuple) else output, y)
         loss.backward()
@@ -76,6 +76,8 @@ def compare(
 ) -> None:
     """Print items per second of a bare epoch and of `Learner.fit`, their ratio and the peak of memory."""
     device = args.device
+    precision = "bf16" if bf16 else "fp32"
+    autocast = autocast_for(precision, device)  # fp32 for both where the device has no bf16
     layout = torch.channels_last if channels_last else torch.preserve_format
     bare_model = make().to(device).to(memory_format=layout)
     opt = torch.optim.AdamW(bare_model.parameters(), lr=1e-4, betas=(0.9, 0.99), weight_decay=0)
@@ -85,14 +87,14 @@ def compare(
         make(),
         crit=crit,
         device=device,
-        precision="bf16" if bf16 else "fp32",
+        precision=precision,
         channels_last=channels_last,
         compile=compiled,
     )
     learn.no_progress()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    bare = timed(lambda: bare_epoch(forward, batches, crit, opt, bf16), device, args.rounds)
+    bare = timed(lambda: bare_epoch(forward, batches, crit, opt, autocast), device, args.rounds)
     ours = timed(lambda: learn.fit(1e-4, 1), device, args.rounds)
     peak = f"{torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB" if device.type == "cuda" else "not measured"
     print(f"| {title} | {items / bare:,.0f} | {items / ours:,.0f} {unit} | {bare / ours:.3f} | {peak} |", flush=True)

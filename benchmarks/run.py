@@ -6,7 +6,9 @@
 
 Each case does the same work by all contestants, in turn, in one process of its own, after a warm-up; a figure is
 what the work cost (time or memory), so smaller is better. A ratio is the median over the rounds. Medians, spread and ratios
-go to `benchmarks/results/<case>.json` and the table to `benchmarks/results/README.md`. fastai (the extra `bench`) is left out with a note where it is not installed.
+go to `benchmarks/results/<case>.json` and the table to `benchmarks/results/README.md`, each row with its machine. A case
+that fails, or that this machine cannot do, is a row that says so. fastai (the extra `bench`) is left out with a note where
+it is not installed.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import importlib
 import json
 import statistics
+import string
 import subprocess
 import sys
 import time
@@ -25,6 +28,7 @@ from typing import Any
 import torch
 
 from benchmarks.timing import Case, have_fastai, interleave, machine
+from learnkit.core.precision import bfloat16_on
 
 RESULTS = Path(__file__).parent / "results"
 MODULES = ("loop", "images", "tabular", "collab", "text", "small")
@@ -47,12 +51,7 @@ def measure(case: Case, rounds: int | None) -> dict[str, Any]:
         for name, values in figures.items()
         if name != "learnkit" and all(values)
     }
-    return {
-        "case": case.name,
-        "work": case.work,
-        "unit": case.unit,
-        "machine": machine(),
-        "date": time.strftime("%Y-%m-%d"),
+    return _head(case) | {
         "rounds": rounds or case.rounds,
         "figures": figures,
         "medians": medians,
@@ -62,14 +61,34 @@ def measure(case: Case, rounds: int | None) -> dict[str, Any]:
     }
 
 
+def failure(case: Case, why: str) -> dict[str, Any]:
+    """Return what there is to say of a case that was not measured."""
+    return _head(case) | {"failed": why}
+
+
+def _head(case: Case) -> dict[str, Any]:
+    return {
+        "case": case.name,
+        "work": case.work,
+        "unit": case.unit,
+        "machine": machine(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """Return results as a Markdown table."""
+    """Return results as a Markdown table, each row with the letter of its machine, and the machines below it."""
     lines = [
-        "| case | work | learnkit | bare PyTorch | fastai v2 | learnkit / bare | learnkit / fastai |",
-        "|---|---|---|---|---|---|---|",
+        "| case | work | learnkit | bare PyTorch | fastai v2 | learnkit / bare | learnkit / fastai | machine |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    letters: dict[str, str] = {}
     for result in results:
+        letter = letters.setdefault(result["machine"], string.ascii_lowercase[len(letters)])
         cells = [result["case"], result["work"]]
+        if "failed" in result:
+            lines.append("| " + " | ".join([*cells, f"not measured: {result['failed']}", *[""] * 4, letter]) + " |")
+            continue
         for name in ("learnkit", "bare", "fastai v2"):
             values = result["figures"].get(name)
             cells.append("" if values is None else f"{_short(statistics.median(values))} {result['unit']}")
@@ -81,8 +100,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
                 cells.append(f"{ratio:.2f}")
             else:
                 cells.append(f"{ratio:.2f} ({'met' if ratio <= wanted else '**missed**'}: at most {wanted:.2f})")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append("| " + " | ".join([*cells, letter]) + " |")
+    return "\n".join([*lines, "", *(f"- {letter}: {name}" for name, letter in letters.items())])
 
 
 def _short(value: float) -> str:
@@ -96,12 +115,34 @@ def saved() -> list[dict[str, Any]]:
     return sorted((r for r in found if r.get("case") in order), key=lambda result: order[result["case"]])
 
 
+def write(result: dict[str, Any]) -> None:
+    """Write a result to the file of its case."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{result['case'].replace(' ', '_')}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def run_in_a_process(case: Case, rounds: int | None) -> None:
+    """Measure a case in a process of its own; what it cannot do, or fails at, is its result."""
+    if case.bf16 and not (found := bfloat16_on(torch.device("cpu"))).works:
+        write(failure(case, f"this machine cannot do bf16 ({found.lacks})"))
+        print(f"{case.name}: this machine cannot do bf16", flush=True)
+        return
+    options = [] if rounds is None else ["--rounds", str(rounds)]
+    command = [sys.executable, "-m", "benchmarks.run", "--case", case.name, *options]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        why = said[-1].strip() if said else f"the process ended with {done.returncode}"
+        write(failure(case, why.replace("|", "/")))
+        print(f"{case.name}: failed", flush=True)
+
+
 def run_case(case: Case, rounds: int | None) -> None:
     """Measure one case, write down its result and print its medians."""
-    RESULTS.mkdir(exist_ok=True)
     started = time.perf_counter()
     result = measure(case, rounds)
-    (RESULTS / f"{case.name.replace(' ', '_')}.json").write_text(json.dumps(result, indent=1) + "\n")
+    write(result)
     shown = ", ".join(f"{name} {_short(value)}" for name, value in result["medians"].items())
     print(f"{case.name}: {shown} {case.unit} ({time.perf_counter() - started:.0f} s)", flush=True)
 
@@ -122,10 +163,9 @@ def main() -> None:
         return
     if not have_fastai():
         print('fastai v2 is not installed (pip install "learnkit[bench]"), so it is left out.')
-    rounds = [] if args.rounds is None else ["--rounds", str(args.rounds)]
     for case in chosen:
-        subprocess.run([sys.executable, "-m", "benchmarks.run", "--case", case.name, *rounds], check=True)
-    text = f"# What it costs\n\n`python -m benchmarks.run`: {machine()}.\n\n{table(saved())}\n"
+        run_in_a_process(case, args.rounds)
+    text = f"# What it costs\n\n`python -m benchmarks.run`\n\n{table(saved())}\n"
     (RESULTS / "README.md").write_text(text)
     print(f"\n{table(saved())}")
 

@@ -174,7 +174,10 @@ def epoch_contestants(bs: int, precision: str = "fp32") -> Contestants:
 
 
 CASES = [
-    Case(name, work, "ms", partial(epoch_contestants, bs, precision), 7, {"bare": 1.15, "fastai v2": 1 / 3}, threads=1)
+    Case(
+        name, work, "ms", partial(epoch_contestants, bs, precision), 7, {"bare": 1.15, "fastai v2": 1 / 3},
+        threads=1, bf16=precision == "bf16",
+    )
     for name, work, bs, precision in (
         ("tabular epoch 64", "an epoch of Adult, batch 64", 64, "fp32"),
         ("tabular epoch 512", "an epoch of Adult, batch 512", 512, "fp32"),

@@ -274,6 +274,7 @@ CASES = [
     *(
         Case(
             name, work, "ms", partial(lm_contestants, precision), 3, {"bare": 1.05, "fastai v2": 1 / 1.3},
+            bf16=precision == "bf16",
         )
         for name, work, precision in (
             ("text awd-lstm", "1,000 tokens, 200/400/2, batch 32, bptt 70", "fp32"),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from learnkit.core.precision import bfloat16_on
+
 Contestants = Mapping[str, Callable[[], float] | None]
 """What is compared, each returning what its work cost; `None` where it is not installed."""
 
@@ -33,6 +35,8 @@ class Case:
         Contestant -> what learnkit may cost at most, as a share of it.
     threads : int
         Of torch, for every contestant.
+    bf16 : bool
+        Whether it is about bfloat16, so that it says nothing where there is none.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Case:
     rounds: int = 5
     targets: Mapping[str, float] = field(default_factory=dict)
     threads: int = 2
+    bf16: bool = False
 
 
 def memory(field: str) -> int:
@@ -84,9 +89,17 @@ def table(figures: dict[str, list[float]], baseline: str, unit: str) -> str:
 
 
 def machine() -> str:
-    """Describe where this runs, in a line."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    """Describe where this runs, in a line: the processor and what PyTorch makes of it, threads, versions."""
+    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    bf16 = "with" if bfloat16_on(torch.device("cpu")).works else "without"
     return (
-        f"{platform.machine()}, {torch.get_num_threads()} threads, {device}, "
+        f"{_processor()} ({torch.backends.cpu.get_cpu_capability()}, {bf16} bf16){device}, {torch.get_num_threads()} threads, "
         f"Python {platform.python_version()}, torch {torch.__version__}"
     )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

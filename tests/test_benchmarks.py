@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from benchmarks import growth, run
-from benchmarks.timing import Case, interleave
+from benchmarks.timing import Case, interleave, machine
+from learnkit.core.precision import BFloat16
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +59,10 @@ def test_a_case_gives_medians_ratios_and_whether_its_target_is_met(target: float
     result = run.measure(toy(bare=target), None)
     assert (result["medians"], result["ratios"]) == ({"learnkit": 3, "bare": 6}, {"bare": 0.5})
     assert result["met"] == {"bare": met}
-    row = run.table([json.loads(json.dumps(result))]).splitlines()[-1]
+    lines = run.table([json.loads(json.dumps(result))]).splitlines()
+    row = next(line for line in lines if line.startswith("| toy"))
+    assert row.endswith("| a |")
+    assert lines[-1] == f"- a: {machine()}"
     assert row.startswith("| toy | work | 3 ms | 6 ms |  | 0.50 (")
     assert ("met: at most" in row) is met
 
@@ -77,6 +81,38 @@ def test_a_case_runs_and_is_written_down(tmp_path: Path, monkeypatch: pytest.Mon
     (saved,) = run.saved()
     assert saved["case"] == "loop perceptron"
     assert saved["ratios"]["bare"] > 0
+
+
+def test_figures_of_two_machines_do_not_stand_under_one_name() -> None:
+    results = [run.measure(toy(), None), run.measure(toy(), None) | {"machine": "another"}]
+    lines = run.table(results).splitlines()
+    assert [line[-3] for line in lines if line.startswith("| toy")] == ["a", "b"]
+    assert lines[-2:] == [f"- a: {machine()}", "- b: another"]
+
+
+def test_a_case_that_fails_is_a_row_and_the_next_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.setattr(run.sys, "executable", str(tmp_path / "python"))
+    (tmp_path / "python").write_text("#!/bin/sh\necho 'RuntimeError: no | primitive' >&2; exit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    (case,) = (case for case in run.cases() if case.name == "loop perceptron")
+    run.run_in_a_process(case, 1)
+    (saved,) = run.saved()
+    assert saved["failed"] == "RuntimeError: no / primitive"
+    assert "| loop perceptron | " in run.table([saved])
+    assert "not measured: RuntimeError: no / primitive" in run.table([saved])
+
+
+def test_a_case_about_bf16_is_not_measured_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.setattr(run, "bfloat16_on", lambda device: BFloat16(False, "an LSTM fails"))
+    about = [case for case in run.cases() if case.bf16]
+    assert [case.name for case in about] == [case.name for case in run.cases() if "bf16" in case.name]
+    for case in about:
+        run.run_in_a_process(case, 1)
+    assert [result["failed"] for result in run.saved()] == ["this machine cannot do bf16 (an LSTM fails)"] * len(about)
 
 
 def test_what_grows_is_measured_in_a_process_of_its_own() -> None:

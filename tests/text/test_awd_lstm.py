@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from learnkit import load_model, save_model
 from learnkit.text import AWDLSTM, LanguageModel, LockedDropout, WeightDropRNN, WordDropout, seq2seq_reg
+from tests.marks import needs_bf16
 from tests.text.helpers import NO_DROPOUT, encoder
 from tests.train.helpers import assert_same
 
@@ -250,6 +251,7 @@ def test_the_compiled_model_is_the_same(kind: str) -> None:
         assert len(runs[0]) == 2 + len(list(model.parameters()))
 
 
+@needs_bf16
 def test_half_precision_runs_and_learns() -> None:
     model = LanguageModel(encoder(), 50)
     for _ in range(2):  # the second time with the state of the first

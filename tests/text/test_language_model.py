@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from learnkit import Callback, TrainingError
 from learnkit.text import AWDLSTM, LanguageModel, NextToken, Undecoded
+from tests.marks import needs_bf16
 from tests.text.helpers import language_data
 
 
@@ -45,6 +46,7 @@ def test_loss_and_gradients_are_those_of_the_scores(crit: Callable[..., Tensor],
         torch.testing.assert_close(ours, theirs)
 
 
+@needs_bf16
 def test_in_half_precision_they_are_the_same_to_the_bit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*pairs(F.cross_entropy, bf16=True), strict=True))
 

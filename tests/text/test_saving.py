@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def elsewhere(code: str, *arguments: object) -> Any:
         capture_output=True,
         text=True,
         check=True,
-        env={"OMP_NUM_THREADS": "1", "LEARNKIT_DEVICE": "cpu", "PATH": ""},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "LEARNKIT_DEVICE": "cpu", "PATH": ""},
     )
     return json.loads(out.stdout)
 

@@ -3,29 +3,27 @@
 from learnkit.core.hooks import SaveFeatures
 from learnkit.core.plots import plot_confusion_matrix, plots
 from learnkit.data.split import get_cv_idxs
-from learnkit.vision.cam import ClassActivationMap
-from learnkit.vision.data import ImageClassifierData, ImageDataset
-from learnkit.vision.images import open_image, verify_images
-from learnkit.vision.interpret import ImageInterpretation
-from learnkit.vision.learner import ConvLearner
-from learnkit.vision.models import Stats, imagenet_stats
-from learnkit.vision.transforms import (
+from learnkit.vision.augment import (
     Augment,
     Cutout,
     Draw,
-    ImageTransforms,
     RandomCrop,
     RandomDihedral,
     RandomFlip,
     RandomLighting,
     RandomRotate,
     RandomZoom,
-    tfms_from_model,
-    tfms_from_stats,
     transforms_basic,
     transforms_side_on,
     transforms_top_down,
 )
+from learnkit.vision.cam import ClassActivationMap
+from learnkit.vision.data import ImageClassifierData, ImageDataset
+from learnkit.vision.images import open_image, verify_images
+from learnkit.vision.interpret import ImageInterpretation
+from learnkit.vision.learner import ConvLearner
+from learnkit.vision.models import Stats, imagenet_stats
+from learnkit.vision.transforms import ImageTransforms, tfms_from_model, tfms_from_stats
 
 __all__ = [
     "Augment",

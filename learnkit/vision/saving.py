@@ -12,11 +12,12 @@ from learnkit.core.errors import CheckpointError, DataError
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loaders import ItemLoader
 from learnkit.data.targets import Target
-from learnkit.vision import transforms
+from learnkit.vision import augment as augments
+from learnkit.vision.augment import Augment
 from learnkit.vision.data import ImageClassifierData, ImageDataset
 from learnkit.vision.models import body_and_head_groups, conv_body, conv_head, n_channels
 from learnkit.vision.precompute import BodyAndHead
-from learnkit.vision.transforms import Augment, ImageTransforms
+from learnkit.vision.transforms import ImageTransforms
 
 if TYPE_CHECKING:
     from learnkit.vision.learner import ConvLearner
@@ -86,7 +87,7 @@ def _tfm_from_data(saved: dict[str, Any]) -> Any:
 
 def _augments() -> dict[str, type[Augment]]:
     """Return the augmentations of this package by name."""
-    kinds = {name: getattr(transforms, name) for name in transforms.__all__}
+    kinds = {name: getattr(augments, name) for name in augments.__all__}
     return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Augment)}
 
 

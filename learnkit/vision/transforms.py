@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,29 @@ from learnkit.vision.augment import Augment, Draw, RandomCrop, RandomZoom
 from learnkit.vision.models import Stats, arch_stats
 
 __all__ = [
+    "CropType",
     "ImageTransforms",
     "tfms_from_model",
     "tfms_from_stats",
 ]
+
+
+class CropType(str, Enum):
+    """How the square is cut out of a picture, by the course's names: `RANDOM`, `CENTER`, or `NO` for distorting it.
+
+    Each equals the word that `crop` takes: "random", "center", "squish".
+
+    Examples
+    --------
+    >>> from learnkit.vision import CropType, tfms_from_stats
+    >>> trn_tfms, val_tfms = tfms_from_stats(([0.5] * 3, [0.25] * 3), 32, crop_type=CropType.NO)
+    >>> val_tfms.crop
+    'squish'
+    """
+
+    RANDOM = "random"
+    CENTER = "center"
+    NO = "squish"
 
 
 class ImageTransforms:
@@ -73,7 +93,7 @@ class ImageTransforms:
         self.sz = sz
         self.stats = None if stats is None else Stats.of(stats)
         self.aug_tfms = list(aug_tfms or ())
-        self.crop, self.pad = crop, pad
+        self.crop, self.pad = CropType(crop).value, pad
         self._augments = [tfm for tfm in self.aug_tfms if isinstance(tfm, Augment)]
         self._others = [tfm for tfm in self.aug_tfms if not isinstance(tfm, Augment)]
 
@@ -95,15 +115,20 @@ class ImageTransforms:
     def item(self, x: Any, rng: np.random.Generator) -> Tensor:
         """Return the `uint8` tensor `(3, sz, sz)` of a picture, augmented with draws from `rng`."""
         picture = as_uint8(x)
-        draw = Draw()
+        draw = Draw(sz=self.sz)
         for augment in self._augments:
             augment.draw(rng, draw)
-        if self.sz is not None:
-            picture = _place(picture, self.sz, draw, self.crop, self.pad)
+        own_size = int(picture.shape[1]), int(picture.shape[2])
+        squish = self.sz is None or self.crop == "squish" or draw.squish
+        picture = _place(
+            picture, own_size if self.sz is None else (self.sz, self.sz), draw, squish, self.pad + draw.pad
+        )
         if draw.quarter_turns % 4:
             picture = picture.rot90(draw.quarter_turns, (1, 2))
         if draw.flip:
             picture = picture.flip(2)
+        if draw.blur:
+            picture = _blur(picture, draw.blur)
         picture = _light(picture, draw.brightness, draw.contrast)
         for y, x_, size in draw.holes:
             picture = picture.clone()
@@ -158,6 +183,7 @@ def tfms_from_stats(
     aug_tfms: Sequence[Any] | None = None,
     max_zoom: float | None = None,
     pad: int = 0,
+    crop_type: str | None = None,
     *,
     crop: str = "random",
 ) -> tuple[ImageTransforms, ImageTransforms]:
@@ -175,6 +201,8 @@ def tfms_from_stats(
         Zoom in by up to this factor when training.
     pad : int, default 0
         Mirror so many pixels outwards on each side when training, to crop from.
+    crop_type : CropType, optional
+        The course's name of `crop`.
     crop : {"random", "center", "squish"}, default "random"
         Where the square for training is cut from; validation uses the centre. "squish" distorts in both.
 
@@ -187,7 +215,10 @@ def tfms_from_stats(
     >>> from learnkit.vision import RandomFlip, tfms_from_stats
     >>> trn_tfms, val_tfms = tfms_from_stats(([0.5] * 3, [0.25] * 3), 32, aug_tfms=[RandomFlip()], pad=4)
     """
-    check_choice("crop", crop, ("random", "center", "squish"))
+    if crop_type is not None and crop not in ("random", crop_type):
+        raise ValueError(f"`crop_type` and `crop` are one setting; got {crop_type!r} and {crop!r}. Pass one of them.")
+    crop = crop if crop_type is None else crop_type
+    check_choice("crop", crop, [kind.value for kind in CropType])
     augments: list[Any] = [RandomCrop()] if crop == "random" else []
     if max_zoom is not None:
         augments.append(RandomZoom(max_zoom))
@@ -202,6 +233,7 @@ def tfms_from_model(
     aug_tfms: Sequence[Any] | None = None,
     max_zoom: float | None = None,
     pad: int = 0,
+    crop_type: str | None = None,
     *,
     crop: str = "random",
 ) -> tuple[ImageTransforms, ImageTransforms]:
@@ -211,7 +243,7 @@ def tfms_from_model(
     ----------
     arch : callable, str or nn.Module
         As for `ConvLearner.pretrained`.
-    sz, aug_tfms, max_zoom, pad, crop
+    sz, aug_tfms, max_zoom, pad, crop_type, crop
         As for `tfms_from_stats`.
 
     Returns
@@ -224,7 +256,7 @@ def tfms_from_model(
     >>> from learnkit.vision import tfms_from_model, transforms_side_on
     >>> trn_tfms, val_tfms = tfms_from_model(resnet34, 224, aug_tfms=transforms_side_on, max_zoom=1.1)
     """
-    return tfms_from_stats(arch_stats(arch), sz, aug_tfms, max_zoom, pad, crop=crop)
+    return tfms_from_stats(arch_stats(arch), sz, aug_tfms, max_zoom, pad, crop_type, crop=crop)
 
 
 def as_uint8(x: Any) -> Tensor:
@@ -250,26 +282,26 @@ def as_uint8(x: Any) -> Tensor:
     return picture.expand(3, -1, -1) if picture.shape[0] == 1 else picture
 
 
-def _place(picture: Tensor, sz: int, draw: Draw, crop: str, pad: int) -> Tensor:
-    """Cut, zoom, rotate and resize to `(3, sz, sz)` in one interpolation: `uint8`, or floats in 0..255 not rounded yet."""
+def _place(picture: Tensor, size: tuple[int, int], draw: Draw, squish: bool, pad: int) -> Tensor:
+    """Cut, zoom, rotate and resize to `(3, *size)` in one interpolation: `uint8`, or floats in 0..255 not rounded yet."""
     _, h, w = picture.shape
-    side_h, side_w = (float(h), float(w)) if crop == "squish" else (float(min(h, w)),) * 2
+    side_h, side_w = (float(h), float(w)) if squish else (float(min(h, w)),) * 2
     # How far the crop may move, padding included; the zoom makes the crop smaller and so leaves more room.
-    room_h, room_w = h + 2 * pad * side_h / sz, w + 2 * pad * side_w / sz
-    side_h, side_w = side_h / draw.zoom, side_w / draw.zoom
+    room_h, room_w = h + 2 * pad * side_h / size[0], w + 2 * pad * side_w / size[1]
+    side_h, side_w = side_h / draw.zoom / draw.stretch[0], side_w / draw.zoom / draw.stretch[1]
     top = draw.place[0] * (room_h - side_h) - (room_h - h) / 2
     left = draw.place[1] * (room_w - side_w) - (room_w - w) / 2
     if draw.angle:
-        return _sample(picture, sz, (top + side_h / 2, left + side_w / 2), (side_h, side_w), draw.angle)
+        return _sample(picture, size, (top + side_h / 2, left + side_w / 2), (side_h, side_w), draw.angle)
     # Without a rotation the box is one of whole pixels, which need no interpolation where the size is right.
     height, width = max(round(side_h), 1), max(round(side_w), 1)
     if not pad:
         height, width = min(height, h), min(width, w)
         top, left = min(round(top), h - height), min(round(left), w - width)
     window = _window(picture, round(top), round(left), height, width)
-    if (height, width) == (sz, sz):
+    if (height, width) == size:
         return window
-    resized: Tensor = V2.resize(window, [sz, sz], antialias=True)
+    resized: Tensor = V2.resize(window, list(size), antialias=True)
     return resized
 
 
@@ -287,24 +319,36 @@ def _mirrored(start: int, n: int, size: int) -> NDArray[np.int64]:
     return np.minimum(places, 2 * size - 1 - places)
 
 
-def _sample(picture: Tensor, sz: int, centre: tuple[float, float], side: tuple[float, float], angle: float) -> Tensor:
+def _sample(
+    picture: Tensor, size: tuple[int, int], centre: tuple[float, float], side: tuple[float, float], angle: float
+) -> Tensor:
     """Sample a rotated box of a picture, mirrored at its borders: floats in 0..255."""
     _, h, w = picture.shape
     # Planes, not interleaved colours: sampling them is twice as fast.
     pixels = picture[None].to(torch.float32, memory_format=torch.contiguous_format)
-    shrink = max(int(min(side) / sz), 1)
+    shrink = max(int(min(side[0] / size[0], side[1] / size[1])), 1)
     if shrink > 1:  # averaging whole blocks first keeps fine patterns from turning into noise
         pixels = F.avg_pool2d(pixels, shrink, ceil_mode=True)
         h, w = pixels.shape[2] * shrink, pixels.shape[3] * shrink  # the last blocks may reach over the border
     sin, cos = -math.sin(math.radians(angle)), math.cos(math.radians(angle))  # counterclockwise, as quarter turns
     # Where each pixel of the result comes from, in -1..1 of the picture: x and y are sums of a part per column and one
     # per row. Pixels are square, so rotate in pixels.
-    steps = (torch.arange(sz, dtype=torch.float32) * 2 + 1) / sz - 1
-    columns, rows = steps * side[1], steps[:, None] * side[0]
-    grid = torch.empty(1, sz, sz, 2)
+    down, across = ((torch.arange(n, dtype=torch.float32) * 2 + 1) / n - 1 for n in size)
+    columns, rows = across * side[1], down[:, None] * side[0]
+    grid = torch.empty(1, *size, 2)
     torch.add(columns * (cos / w) + (2 * centre[1] / w - 1), rows * (sin / w), out=grid[0, ..., 0])
     torch.add(columns * (-sin / h) + (2 * centre[0] / h - 1), rows * (cos / h), out=grid[0, ..., 1])
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)[0]
+
+
+def _blur(picture: Tensor, side: int) -> Tensor:
+    if side // 2 >= min(picture.shape[1:]):
+        shape = f"{picture.shape[1]} x {picture.shape[2]}"
+        raise DataError(
+            f"a blur of {side} pixels is too wide for a picture of {shape}; give `RandomBlur` a smaller one."
+        )
+    blurred: Tensor = V2.gaussian_blur(picture, [side, side])
+    return blurred
 
 
 def _light(picture: Tensor, brightness: float, contrast: float) -> Tensor:

@@ -6,7 +6,7 @@ A `Learner` wraps a `DataBunch` and a model; everything else is a callback on on
 
 __version__ = "0.1.0"  # before the imports below, which read it
 
-from learnkit.core.device import T, default_device, seed_everything, to_np
+from learnkit.core.device import VV, T, V, default_device, seed_everything, to_np
 from learnkit.core.errors import (
     CheckpointError,
     DataError,
@@ -28,6 +28,7 @@ from learnkit.interpret import Interpretation
 from learnkit.train.blend import CutMix, MixUp
 from learnkit.train.callbacks import GradientClip, LossRegulariser, StopOnNaN, WeightAverage
 from learnkit.train.checkpoint import load_model, save_model
+from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, CancelBatch, CancelEpoch, CancelFit
 from learnkit.train.learner import Learner
 from learnkit.train.logs import CSVLog, TensorBoardLog
@@ -73,12 +74,14 @@ from learnkit.train.schedules import (
     linear,
     one_cycle,
     phases,
+    slanted_triangle,
     triangle,
 )
 from learnkit.train.watch import EarlyStopping, ReduceOnPlateau, SaveBest
 
 __all__ = [
     "R2",
+    "VV",
     "Accuracy",
     "ActivationStats",
     "AdaptiveConcatPool2d",
@@ -131,7 +134,9 @@ __all__ = [
     "TopKAccuracy",
     "TrainingError",
     "TrainingOutput",
+    "V",
     "WeightAverage",
+    "WeightDecaySchedule",
     "accuracy",
     "accuracy_np",
     "average_precision",
@@ -164,6 +169,7 @@ __all__ = [
     "save_model",
     "seed_everything",
     "set_lrs",
+    "slanted_triangle",
     "split_by_group",
     "split_by_order",
     "split_by_stratum",

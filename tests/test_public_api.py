@@ -14,14 +14,27 @@ from typing import Any
 import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc, NumpyDocString  # type: ignore[import-untyped]
 
-PACKAGES = ("learnkit", "learnkit.collab", "learnkit.datasets", "learnkit.tabular", "learnkit.text", "learnkit.vision")
+PACKAGES = (
+    "learnkit",
+    "learnkit.collab",
+    "learnkit.course",
+    "learnkit.datasets",
+    "learnkit.tabular",
+    "learnkit.text",
+    "learnkit.vision",
+)
 
 NAMES = [(package, name) for package in PACKAGES for name in importlib.import_module(package).__all__]
 OBJECTS = {f"{package}.{name}": getattr(importlib.import_module(package), name) for package, name in NAMES}
 # A name that two packages share is checked once.
 UNIQUE = {id(obj): name for name, obj in reversed(OBJECTS.items())}
 
-FUNCTIONS = sorted(name for name in UNIQUE.values() if inspect.isfunction(OBJECTS[name]))
+# What is re-exported from other libraries is documented there.
+FUNCTIONS = sorted(
+    name
+    for name in UNIQUE.values()
+    if inspect.isfunction(OBJECTS[name]) and OBJECTS[name].__module__.startswith("learnkit")
+)
 CLASSES = sorted(name for name in UNIQUE.values() if inspect.isclass(OBJECTS[name]))
 INSTANCES = sorted(name for name, obj in OBJECTS.items() if not inspect.isfunction(obj) and not inspect.isclass(obj))
 

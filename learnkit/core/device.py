@@ -1,6 +1,6 @@
 """Where tensors live and where randomness comes from.
 
-`to_device` is the one function that moves batches; `to_np` and `T` are the two bridges to NumPy.
+`to_device` is the one function that moves batches; `to_np` and `T` are the two bridges to NumPy, `V` is `T` on the device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["T", "default_device", "is_out_of_memory", "map_tensors", "seed_everything", "to_cpu", "to_device", "to_np"]
+__all__ = [
+    "VV",
+    "T",
+    "V",
+    "default_device",
+    "is_out_of_memory",
+    "map_tensors",
+    "seed_everything",
+    "to_cpu",
+    "to_device",
+    "to_np",
+]
 
 
 def default_device() -> torch.device:
@@ -141,6 +152,74 @@ def T(value: Any) -> Any:
     if array.dtype.kind == "f":
         return torch.from_numpy(np.array(array, dtype=np.float32))
     raise TypeError(f"expected numbers; got an array of dtype {array.dtype}. Encode text and categories first.")
+
+
+def V(x: Any, requires_grad: bool = False) -> Any:
+    """Turn arrays and numbers into tensors on the device that is trained on; the course's `Variable`.
+
+    Parameters
+    ----------
+    x : Any
+        As for `T`; a list or tuple of arrays or tensors stays a list or tuple.
+    requires_grad : bool, default False
+        Whether gradients are to be computed with respect to them. A tensor that requires them already keeps doing so.
+
+    Returns
+    -------
+    Any
+        A tensor on `default_device()`, or the same nest of them.
+
+    Raises
+    ------
+    TypeError
+        If gradients are asked for of whole numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from learnkit import V
+    >>> a = V(np.array([3.0]), requires_grad=True)
+    >>> (a * a).sum().backward()
+    >>> a.grad.item()
+    6.0
+    """
+    if isinstance(x, tuple | list) and any(map(_holds_arrays, x)):
+        moved = [V(item, requires_grad) for item in x]
+        return moved if isinstance(x, list) else tuple(moved)
+    if isinstance(x, Mapping):
+        return {key: V(item, requires_grad) for key, item in x.items()}
+    tensor: Tensor = T(x).to(default_device())
+    if not requires_grad or tensor.requires_grad:
+        return tensor
+    if not tensor.is_floating_point():
+        raise TypeError(f"gradients need floating-point numbers; got {tensor.dtype}. Write V(x.astype(float), ...).")
+    return tensor.detach().requires_grad_()
+
+
+def _holds_arrays(x: Any) -> bool:
+    return isinstance(x, Tensor | np.ndarray) or (isinstance(x, tuple | list) and any(map(_holds_arrays, x)))
+
+
+def VV(x: Any) -> Any:
+    """Turn arrays and numbers into tensors on the device, without gradients; the course's "volatile" `Variable`.
+
+    Parameters
+    ----------
+    x : Any
+        As for `V`.
+
+    Returns
+    -------
+    Any
+        A tensor on `default_device()`, or the same nest of them.
+
+    Examples
+    --------
+    >>> from learnkit import VV
+    >>> VV([1.5, 2.5]).requires_grad
+    False
+    """
+    return map_tensors(Tensor.detach, V(x))
 
 
 def is_out_of_memory(exc: BaseException) -> bool:

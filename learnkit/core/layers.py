@@ -21,7 +21,9 @@ __all__ = [
     "children",
     "init_linear",
     "model_device",
+    "note_trainable",
     "set_train_mode",
+    "set_trainable",
 ]
 
 
@@ -116,6 +118,40 @@ def batch_norms(modules: nn.Module | Sequence[nn.Module]) -> Iterator[Any]:
         for module in top.modules():
             if isinstance(module, BATCH_NORMS):
                 yield module
+
+
+def set_trainable(layer: nn.Module, trainable: bool) -> None:
+    """Train a layer, or freeze it: its parameters keep still, and so do the statistics of its batch norms.
+
+    Every module in it says so afterwards, as in the course: `layer.trainable`.
+
+    Parameters
+    ----------
+    layer : nn.Module
+    trainable : bool
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from learnkit.course import set_trainable
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    >>> set_trainable(model[0], False)
+    >>> model[0].trainable, [p.requires_grad for p in model.parameters()]
+    (False, [False, False, True, True])
+    """
+    for p in layer.parameters():
+        p.requires_grad_(trainable)
+    for module in layer.modules():
+        note_trainable(module, trainable)
+    for norm in batch_norms(layer):
+        norm.frozen = not trainable
+
+
+def note_trainable(module: nn.Module, trainable: bool) -> None:
+    """Set `module.trainable`, unless the module has something of its own under that name."""
+    own = type(getattr(module, "trainable", False)) is not bool or hasattr(type(module), "trainable")
+    if not own:
+        module.trainable = trainable  # type: ignore[assignment]
 
 
 def set_train_mode(model: nn.Module) -> None:

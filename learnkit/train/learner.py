@@ -23,7 +23,7 @@ from learnkit import __version__
 from learnkit.core.device import T, default_device, to_np
 from learnkit.core.errors import CheckpointError, DataError, TrainingError, check_positive
 from learnkit.core.hooks import ModelSummary, summarize
-from learnkit.core.layers import batch_norms
+from learnkit.core.layers import batch_norms, set_trainable
 from learnkit.core.precision import autocast_for
 from learnkit.core.preserve import model_lock, preserve_model, preserve_rng
 from learnkit.data.bunch import DataBunch
@@ -36,6 +36,7 @@ from learnkit.train.archive import write_archive
 from learnkit.train.callbacks import LossRegulariser, StopOnNaN
 from learnkit.train.check import Probe
 from learnkit.train.checkpoint import load_model, read_meta, save_model, weights_path
+from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.lr_find import LRFindResult, RangeTest
 from learnkit.train.metrics import MetricLike, as_metrics
@@ -51,7 +52,7 @@ from learnkit.train.optim import (
 from learnkit.train.predictions import Predictions, predict
 from learnkit.train.recorder import Recorder, say
 from learnkit.train.resume import Checkpoints, model_state
-from learnkit.train.schedules import ScheduleRates, cosine, one_cycle, one_cycle_momentum, triangle
+from learnkit.train.schedules import ScheduleRates, cosine, one_cycle, one_cycle_momentum, slanted_triangle, triangle
 from learnkit.train.watch import SaveBest
 
 __all__ = ["Learner"]
@@ -175,6 +176,10 @@ class Learner:
         best_save_name: str | None = None,
         use_clr_beta: tuple[float, ...] | None = None,
         *,
+        use_clr: tuple[float, float] | None = None,
+        use_wd_sched: bool = False,
+        norm_wds: bool = False,
+        wds_sched_mult: Callable[[WeightDecaySchedule], LRs] | None = None,
         checkpoint: PathLike | Checkpoints | None = None,
         every: int | timedelta = timedelta(minutes=10),
         keep: int = 2,
@@ -205,6 +210,16 @@ class Learner:
         use_clr_beta : tuple, optional
             `(div, pct)` or `(div, pct, max_mom, min_mom)`: instead of a cosine, rise from `lrs / div` and fall
             again in a straight line, the last `pct` percent of the cycle further down (Smith 2018).
+        use_clr : tuple, optional
+            `(div, cut_div)`: instead of a cosine, rise from `lrs / div` in a straight line for the first `1 / cut_div` of
+            the cycle, then fall back (slanted triangles, Howard & Ruder 2018).
+        use_wd_sched : bool, default False
+            Shrink the weights by `wds` in each step, not by `lrs * wds`; see `WeightDecaySchedule`.
+        norm_wds : bool, default False
+            With `use_wd_sched`, divide `wds` by the square root of the number of steps in the current cycle.
+        wds_sched_mult : callable, optional
+            With `use_wd_sched`, `wds_sched_mult(schedule)` -> what `wds` are multiplied by in this step. For decay that
+            follows the rate: `lambda s: np.array(s.layer_opt.lrs) / s.init_lrs`.
         checkpoint : path-like, optional
             Folder to keep checkpoints of this fit in; `resume` goes on from the newest one.
         every : int or timedelta, default 10 minutes
@@ -229,15 +244,28 @@ class Learner:
         arguments = {
             "lrs": lrs, "n_cycle": n_cycle, "wds": wds, "cycle_len": cycle_len, "cycle_mult": cycle_mult,
             "metrics": _names(metrics), "cycle_save_name": cycle_save_name, "best_save_name": best_save_name,
-            "use_clr_beta": use_clr_beta,
+            "use_clr_beta": use_clr_beta, "use_clr": use_clr, "use_wd_sched": use_wd_sched, "norm_wds": norm_wds,
         }  # fmt: skip
+        if wds_sched_mult is not None and checkpoint is not None:
+            raise ValueError("a checkpoint cannot keep the function `wds_sched_mult`; leave out one of the two.")
+        if (norm_wds or wds_sched_mult is not None) and not use_wd_sched:
+            name = "norm_wds" if norm_wds else "wds_sched_mult"
+            raise ValueError(f"`{name}` changes the schedule of weight decay: pass `use_wd_sched=True` too.")
         checkpoints = self._checkpoints(checkpoint, every, keep, "fit", arguments)
         n_cycle = int(check_positive("n_cycle", n_cycle, integer=True))
         lo = self._optimizer(lrs, wds)
         extra = [*check_callbacks(callbacks), *self._best_saver(best_save_name)]
+        if use_wd_sched:
+            cycles = (1 if cycle_len is None else cycle_len, cycle_mult, n_cycle)
+            extra.append(WeightDecaySchedule(lo, self._batches_per_epoch(), *cycles, norm_wds, wds_sched_mult))
         if cycle_len is None:
             mult = None if cycle_mult == 1 else cycle_mult
-            cyclic = {"cycle_save_name": cycle_save_name, "use_clr_beta": use_clr_beta, "cycle_mult": mult}
+            cyclic = {
+                "cycle_save_name": cycle_save_name,
+                "use_clr_beta": use_clr_beta,
+                "use_clr": use_clr,
+                "cycle_mult": mult,
+            }
             for name, value in cyclic.items():
                 if value is not None:
                     raise ValueError(f"`{name}` needs cycles: pass `cycle_len` too.")
@@ -251,7 +279,11 @@ class Learner:
                 self.save(f"{cycle_save_name}_cyc_{cycle}")
 
         lr, mom = cosine(1.0, 0.0), None
-        if use_clr_beta is not None:
+        if use_clr is not None and use_clr_beta is not None:
+            raise ValueError("`use_clr` and `use_clr_beta` are two shapes of one cycle; pass one of them.")
+        if use_clr is not None:
+            lr = slanted_triangle(*_pair("use_clr", use_clr, "(div, cut_div)"))
+        elif use_clr_beta is not None:
             lr, mom = _clr_beta(use_clr_beta)
         nb = self._batches_per_epoch() * cycle_len
         sched = ScheduleRates(lo, nb, lr, mom, cycle_mult=cycle_mult, on_cycle_end=on_cycle_end)
@@ -601,7 +633,8 @@ class Learner:
     def freeze_to(self, n: int) -> None:
         """Train only the layer groups from `n` on (negative counts from the end); freeze those before.
 
-        Frozen layers keep their weights, and their batch norms keep their statistics.
+        Frozen layers keep their weights, and their batch norms keep their statistics. Each layer says what it does:
+        `learn.model[0].trainable`.
 
         Parameters
         ----------
@@ -627,11 +660,9 @@ class Learner:
                 f"`n` must be in {-len(groups)}..{len(groups) - 1} for {len(groups)} groups; got {n}.{listing}"
             )
         first = n % len(groups)
-        for i, (group, params) in enumerate(zip(groups, group_params(groups), strict=True)):
-            for p in params:
-                p.requires_grad_(i >= first)
-            for norm in batch_norms(list(group)):
-                norm.frozen = i < first
+        for i in reversed(range(len(groups))):  # what two groups share is the first one's, as in `group_params`
+            for module in groups[i]:
+                set_trainable(module, i >= first)
 
     def freeze(self) -> None:
         """Train the last layer group only (of those that have parameters)."""
@@ -1018,6 +1049,12 @@ def _names(metrics: Sequence[MetricLike] | None) -> list[str] | None:
 
 def _describe_target(data: DataBunch) -> str:
     return f"{type(data.target).__name__} {'' if data.classes is None else data.classes}".strip()
+
+
+def _pair(name: str, value: Any, form: str) -> tuple[float, float]:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"`{name}` must be {form}; got {value!r}.")
+    return value[0], value[1]
 
 
 def _clr_beta(values: tuple[float, ...]) -> tuple[Callable[[float], float], Callable[[float], float] | None]:

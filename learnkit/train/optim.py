@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = [
     "group_params",
     "set_lrs",
     "set_momentum",
+    "shrink",
     "spread",
 ]
 
@@ -35,7 +37,15 @@ def default_opt(params: Any, lr: float) -> Optimizer:
 
 
 def default_splitter(model: nn.Module) -> list[LayerGroup]:
-    """One group per child of an `nn.Sequential`, those without parameters included; one for any other model."""
+    """Ask the model, if it has the course's `get_layer_groups`; else take each child of an `nn.Sequential`, or all as one.
+
+    Children without parameters are groups too.
+    """
+    own = getattr(model, "get_layer_groups", None)
+    if callable(own):
+        # The course's models took an argument, `precompute` or `do_fc`, that told whether the body is left out.
+        groups = own(False) if inspect.signature(own).parameters else own()
+        return [[group] if isinstance(group, nn.Module) else list(group) for group in groups]
     if isinstance(model, nn.Sequential) and len(model) > 1:
         return [[child] for child in model]
     return [[model]]
@@ -140,18 +150,27 @@ class LayerOptimizer:
         if not any(group["params"] for group in param_groups):
             raise ValueError("the model has no parameters to train.")
         self.opt = opt_fn(param_groups, lr=self.lrs[-1])
-        # AdamW's own kernel decays the same way, only faster; every other optimizer's decay is replaced by ours.
-        by_itself = isinstance(self.opt, torch.optim.AdamW)
-        for group, wd in zip(self.opt.param_groups, self.wds, strict=True):
-            if "weight_decay" in group and wds is not None:
-                group["weight_decay"] = wd if by_itself else 0.0
-        if any(self.wds) and not by_itself:
-            self.opt.register_step_pre_hook(_decay)
+        self._hooked = False
+        if wds is not None:
+            self.set_wds(self.wds)
 
     def set_lrs(self, lrs: LRs) -> None:
         """Set new base rates, effective at once."""
         self.lrs = spread("lrs", lrs, len(self.layer_groups), self.layer_groups)
         self.scale_lrs(1.0)
+
+    def set_wds(self, wds: LRs) -> None:
+        """Set new weight decays, effective at once."""
+        self.wds = spread("wds", wds, len(self.layer_groups), self.layer_groups)
+        # AdamW's own kernel decays the same way, only faster; every other optimizer's decay is replaced by ours.
+        by_itself = isinstance(self.opt, torch.optim.AdamW)
+        for group, wd in zip(self.opt.param_groups, self.wds, strict=True):
+            group["learnkit_decay"] = wd
+            if "weight_decay" in group:
+                group["weight_decay"] = wd if by_itself else 0.0
+        if any(self.wds) and not by_itself and not self._hooked:
+            self.opt.register_step_pre_hook(_decay)
+            self._hooked = True
 
     def scale_lrs(self, factor: float) -> None:
         """Set every group's rate to `factor` times its base rate."""
@@ -229,10 +248,11 @@ def group_params(groups: Sequence[LayerGroup]) -> list[list[Tensor]]:
 def _decay(opt: Optimizer, args: Any, kwargs: Any) -> None:
     for group in opt.param_groups:
         if wd := group.get("learnkit_decay"):
-            _shrink((p for p in group["params"] if p.grad is not None), 1 - float(group["lr"]) * wd)
+            shrink((p for p in group["params"] if p.grad is not None), 1 - float(group["lr"]) * wd)
 
 
-def _shrink(params: Iterable[Tensor], factor: float) -> None:
+def shrink(params: Iterable[Tensor], factor: float) -> None:
+    """Multiply parameters by a number."""
     tensors = list(params)
     if tensors:
         torch._foreach_mul_(tensors, factor)  # one kernel for all of them, as torch's own optimizers do

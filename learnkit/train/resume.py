@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from learnkit.core.errors import CheckpointError, check_positive
-from learnkit.core.layers import batch_norms
+from learnkit.core.layers import batch_norms, note_trainable
 from learnkit.core.preserve import module_tensors, random_state, set_random_state
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import DeviceLoader, fast_forward, generators
@@ -310,6 +310,9 @@ def load_model_state(model: nn.Module, tensors: Mapping[str, Tensor], state: Map
             own[name].copy_(value)
     for name, p in model.named_parameters():
         p.requires_grad_(name not in set(state["frozen"]))
+    for module in modules.values():
+        if hasattr(module, "trainable") and (params := list(module.parameters())):
+            note_trainable(module, any(p.requires_grad for p in params))
     for name, flags in state["norms"].items():
         for flag in ("frozen", "keep_stats"):
             if flag in flags:

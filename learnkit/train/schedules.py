@@ -31,6 +31,7 @@ __all__ = [
     "linear",
     "one_cycle",
     "phases",
+    "slanted_triangle",
     "triangle",
 ]
 
@@ -233,6 +234,36 @@ def triangle(div: float, pct: float) -> Schedule:
     tail = pct / 100
     slope = (1 - tail) / 2
     return phases((slope, linear(1 / div, 1.0)), (slope, linear(1.0, 1 / div)), (tail, linear(1 / div, 0.01 / div)))
+
+
+def slanted_triangle(div: float, cut_div: float) -> Schedule:
+    """Follow the course's `use_clr`: up from `1 / div` to 1 in a straight line, then down again, usually for longer.
+
+    Parameters
+    ----------
+    div : float
+        The rate starts and ends at `1 / div`.
+    cut_div : float
+        It rises for the first `1 / cut_div` of the way.
+
+    Returns
+    -------
+    Schedule
+
+    References
+    ----------
+    Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text Classification".
+
+    Examples
+    --------
+    >>> from learnkit import slanted_triangle
+    >>> schedule = slanted_triangle(20, 10)
+    >>> round(schedule(0.0), 6), round(schedule(0.1), 6), round(schedule(1.0), 6)
+    (0.05, 1.0, 0.05)
+    """
+    if not div >= 1 or not cut_div > 1:
+        raise ValueError(f"`use_clr` must be (div, cut_div) with div >= 1 and cut_div > 1; got ({div!r}, {cut_div!r}).")
+    return phases((1 / cut_div, linear(1 / div, 1.0)), (1 - 1 / cut_div, linear(1.0, 1 / div)))
 
 
 class ScheduleRates(Callback):

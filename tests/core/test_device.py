@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from learnkit.core.device import T, default_device, map_tensors, seed_everything, to_cpu, to_device, to_np
+from learnkit.core.device import VV, T, V, default_device, map_tensors, seed_everything, to_cpu, to_device, to_np
 
 
 class Pair(NamedTuple):
@@ -117,3 +117,31 @@ def test_deterministic_asks_torch_for_deterministic_algorithms(monkeypatch: pyte
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"  # the user's own setting stays
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_v_is_t_on_the_device_and_keeps_lists(monkeypatch):
+    monkeypatch.setenv("LEARNKIT_DEVICE", "meta")  # any device but the one tensors are made on
+    assert V(np.ones(3)).device.type == "meta"
+    monkeypatch.setenv("LEARNKIT_DEVICE", "cpu")
+    xs = V([torch.arange(3), np.array([0.5])])
+    assert isinstance(xs, list)
+    assert [x.dtype for x in xs] == [torch.int64, torch.float32]
+    nested = V((torch.zeros(1), (np.zeros(2), torch.zeros(3))))
+    assert isinstance(nested, tuple)
+    assert nested[1][0].shape == (2,)
+    for value in ([1, 2], [[1.0, 2.0], [3.0, 4.0]], 3.0, np.arange(4)):
+        assert torch.equal(V(value), T(value))
+        assert torch.equal(VV(value), T(value))
+
+
+def test_v_asks_for_gradients_and_vv_for_none():
+    a = V(np.array([3.0]), requires_grad=True)
+    (a * a).sum().backward()
+    assert a.grad.item() == 6
+    assert V(a) is a  # already what was asked for, with its history
+    assert not VV(a).requires_grad
+    x = torch.zeros(2)
+    assert V(x, requires_grad=True).requires_grad
+    assert not x.requires_grad
+    with pytest.raises(TypeError, match="floating-point"):
+        V(np.arange(3), requires_grad=True)

@@ -32,11 +32,18 @@ from learnkit import (
     StopOnNaN,
     TensorBoardLog,
     WeightAverage,
+    WeightDecaySchedule,
     fit,
     linear,
 )
 from learnkit.train.events import EVENTS
 from tests.train.helpers import Events, assert_same, differs, items, learner, n_hooks, snapshot
+
+
+def decaying(lo: LayerOptimizer) -> LayerOptimizer:
+    lo.set_wds(1e-3)
+    return lo
+
 
 MAKE: dict[type[Callback], Any] = {
     CSVLog: lambda lo, folder: CSVLog(folder / "log.csv"),
@@ -54,6 +61,7 @@ MAKE: dict[type[Callback], Any] = {
     StopOnNaN: lambda lo, folder: StopOnNaN(),
     TensorBoardLog: lambda lo, folder: TensorBoardLog(folder / "board"),
     WeightAverage: lambda lo, folder: WeightAverage(0.9),
+    WeightDecaySchedule: lambda lo, folder: WeightDecaySchedule(decaying(lo), 3, 1, 1, 12, norm_wds=True),
 }
 OBSERVERS = [CSVLog, ProgressTable, Recorder, StopOnNaN, TensorBoardLog]
 ORDER_MATTERS = [{CosAnneal, ScheduleRates}, {MixUp, CutMix}]  # two schedules of one optimizer, two draws of partners

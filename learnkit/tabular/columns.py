@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError
 
+EXACT_FLOAT32 = 2.0**24  # up to here float32 holds every whole number
+EXACT_FLOAT64 = 2**53  # and float64
+
 __all__ = ["apply_cats", "cont_cat_split", "df_shrink", "kind_of", "train_cats"]
+
+Rows: TypeAlias = "pd.DataFrame | pd.Series[Any] | Mapping[Any, Any] | Sequence[Mapping[Any, Any]]"
 
 
 def cont_cat_split(
@@ -42,16 +47,15 @@ def cont_cat_split(
     (['Km'], ['State', 'Open'])
     """
     check_frame(df)
-    left_out = {dep_var} if isinstance(dep_var, str) else set(dep_var or ())
+    left_out = check_listed(df, "dep_var", names_of(dep_var))
     cont_names, cat_names = [], []
     for name in df.columns:
         if name in left_out:
             continue
-        kind = kind_of(df[name], name)
-        if kind == "date":
-            raise DataError(DATES.format(name=name))
-        whole = kind == "number" and pd.api.types.is_integer_dtype(df[name].dtype)
-        if kind == "number" and not (whole and df[name].nunique() <= max_card):
+        column = column_of(df, name)
+        kind = usable_kind(column, name)
+        whole = kind == "number" and pd.api.types.is_integer_dtype(column.dtype)
+        if kind == "number" and not (whole and column.nunique() <= max_card):
             cont_names.append(name)
         else:
             cat_names.append(name)
@@ -89,10 +93,11 @@ def train_cats(df: pd.DataFrame, cat_flds: Sequence[str] | None = None) -> pd.Da
     check_frame(df)
     wanted = check_listed(df, "cat_flds", cat_flds)
     for name in df.columns:
-        column = df[name]
+        column = column_of(df, name)
         if isinstance(column.dtype, pd.CategoricalDtype):
-            continue
-        if name in wanted or kind_of(column, name) == "text":
+            if not isinstance(df.dtypes[name], pd.CategoricalDtype):
+                df[name] = column
+        elif name in wanted or kind_of(column, name) == "text":
             df[name] = column.astype("category").cat.as_ordered()
     return df
 
@@ -125,7 +130,7 @@ def apply_cats(df: pd.DataFrame, trn: pd.DataFrame) -> pd.DataFrame:
     for name in df.columns:
         if name in trn.columns and isinstance(trn[name].dtype, pd.CategoricalDtype):
             categories = trn[name].cat.categories
-            own = df[name].astype("category")
+            own = column_of(df, name).astype("category")
             # The last entry is that of missing values, whose code is -1.
             table = np.append(categories.get_indexer(own.cat.categories), -1)
             new = pd.Categorical.from_codes(table[own.cat.codes.to_numpy()], categories=categories, ordered=True)
@@ -141,7 +146,10 @@ def apply_cats(df: pd.DataFrame, trn: pd.DataFrame) -> pd.DataFrame:
 def df_shrink(df: pd.DataFrame, skip: Sequence[str] = (), obj2cat: bool = True) -> pd.DataFrame:
     """Return the frame with every column in the smallest type that holds it.
 
-    Whole numbers get the smallest integer type, floats become float32 (seven digits), text becomes a categorical.
+    Whole numbers get the smallest integer type, text becomes a categorical. Floats become float32, which has seven
+    digits, unless that would change more than the eighth: a column that holds a number above 16,777,216 (2**24) that
+    float32 does not have, or one too large or too small for it, stays as it is. So numbers that count or name
+    something never merge.
 
     Parameters
     ----------
@@ -167,22 +175,40 @@ def df_shrink(df: pd.DataFrame, skip: Sequence[str] = (), obj2cat: bool = True) 
     check_listed(df, "skip", skip)
     out = df.copy(deep=False)
     for name in df.columns:
-        column = df[name]
-        if name in set(skip) or isinstance(column.dtype, pd.CategoricalDtype):
+        column = column_of(df, name)
+        if name in set(skip) or isinstance(df.dtypes[name], pd.CategoricalDtype):
             continue
         if pd.api.types.is_integer_dtype(column.dtype):
             out[name] = pd.to_numeric(column, downcast="integer")
         elif pd.api.types.is_float_dtype(column.dtype):
-            known = column.to_numpy(dtype=np.float64, na_value=np.nan)
-            if not (np.abs(known[np.isfinite(known)]) > np.finfo(np.float32).max).any():
+            if _fits_float32(column.to_numpy(dtype=np.float64, na_value=np.nan)):
                 out[name] = column.astype("Float32" if isinstance(column.dtype, pd.Float64Dtype) else "float32")
-        elif obj2cat and kind_of(column, name) == "text":
+        elif obj2cat and (isinstance(column.dtype, pd.CategoricalDtype) or kind_of(column, name) == "text"):
             out[name] = column.astype("category")
     return out
 
 
+def _fits_float32(values: NDArray[np.float64]) -> bool:
+    """Whether float32 holds the column to seven digits, and exactly where the gaps between its numbers exceed 1."""
+    size = np.abs(values[np.isfinite(values)])
+    limits = np.finfo(np.float32)
+    if ((size > limits.max) | ((size > 0) & (size < limits.tiny))).any():
+        return False
+    large = size[size > EXACT_FLOAT32]
+    return bool((large.astype(np.float32) == large).all())
+
+
+def column_of(df: pd.DataFrame, name: Any) -> pd.Series[Any]:
+    """Return a column of the frame; Arrow's dictionary-encoded text as pandas' own categories."""
+    column = df[name]
+    if str(column.dtype).startswith("dictionary<"):
+        values = column.astype(object)
+        return values.where(values.notna(), None).astype("category")
+    return column
+
+
 def kind_of(series: pd.Series[Any], name: Any) -> str:
-    """Return what a column holds: "category", "text", "bool", "number" or "date"."""
+    """Return what a column holds: "category", "text", "bool", "number", "date" or "span" (of time, or a time of day)."""
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return "category"
@@ -192,7 +218,9 @@ def kind_of(series: pd.Series[Any], name: Any) -> str:
         raise DataError(f"column {name!r} holds complex numbers; split it into two columns of real ones.")
     if pd.api.types.is_numeric_dtype(dtype):
         return "number"
-    if dtype.kind in "mM" or isinstance(dtype, pd.DatetimeTZDtype | pd.PeriodDtype):
+    if dtype.kind == "m":
+        return "span"
+    if dtype.kind == "M" or isinstance(dtype, pd.DatetimeTZDtype | pd.PeriodDtype):
         return "date"
     if isinstance(dtype, pd.StringDtype):
         return "text"
@@ -203,23 +231,50 @@ def kind_of(series: pd.Series[Any], name: Any) -> str:
         return "number"
     if inferred == "boolean":
         return "bool"
-    if inferred in ("date", "datetime", "datetime64", "timedelta", "time", "period"):
+    if inferred in ("date", "datetime", "datetime64", "period"):
         return "date"
-    raise DataError(mixed_types(series.dropna().tolist(), name))
+    if inferred in ("timedelta", "timedelta64", "time"):
+        return "span"
+    values = series.dropna()
+    if not len(values):
+        return "text"
+    raise DataError(mixed_types(values.tolist(), name))
+
+
+def usable_kind(series: pd.Series[Any], name: Any) -> str:
+    """Return `kind_of` a column that a model is to learn from; times have to be made numbers first."""
+    kind = kind_of(series, name)
+    if kind == "date":
+        raise DataError(
+            f"column {name!r} holds dates. Call add_datepart(df, {name!r}) first, or leave it out with skip_flds=[{name!r}]."
+        )
+    if kind == "span":
+        raise DataError(
+            f"column {name!r} holds spans of time. Make numbers of them first, pd.to_timedelta(df[{name!r}].astype(str))"
+            f".dt.total_seconds() for example, or leave it out with skip_flds=[{name!r}]."
+        )
+    return kind
 
 
 def as_numbers(series: pd.Series[Any], name: Any) -> NDArray[np.float64]:
-    """Return a column as float64 with NaN for missing; infinite values are refused."""
-    try:
-        values = series.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as exc:
-        examples = [v for v in series.dropna().head(1000).tolist() if not isinstance(v, int | float)][:3]
+    """Return a column as float64 with NaN for missing; infinite values are refused, and what is no number."""
+    kind = kind_of(series, name)
+    if kind == "category":
+        kind = kind_of(series.cat.categories.to_series(), name)
+    if kind not in ("number", "bool") and series.notna().any():
+        examples = series.dropna().head(3).tolist()
+        hint = " Convert it with pd.to_numeric." if kind == "text" else ""
         raise DataError(
-            f"column {name!r} was made of numbers in training; here it is {series.dtype}, with values like {some(examples)}. "
-            "Convert it with pd.to_numeric."
-        ) from exc
+            f"column {name!r} was made of numbers in training; here it is {series.dtype} ({kind}), with values like "
+            f"{some(examples)}.{hint}"
+        )
+    if kind not in ("number", "bool"):
+        return np.full(len(series), np.nan)
+    values = series.to_numpy(dtype=np.float64, na_value=np.nan)
     # A sum is finite exactly if all values are (or it overflows), and needs no array of its own.
-    if not np.isfinite(values.sum()) and np.isinf(values).any():
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(values.sum())
+    if not finite and np.isinf(values).any():
         n = int(np.isinf(values).sum())
         raise DataError(
             f"column {name!r} holds {n:,} infinite value(s). Make them missing first: "
@@ -234,13 +289,12 @@ def mixed_types(values: list[Any], name: Any) -> str:
     for value in values:
         found.setdefault(type(value).__name__, value)
     listing = ", ".join(f"{kind} ({value!r})" for kind, value in list(found.items())[:4])
+    if len(found) == 1:
+        return f"column {name!r} holds {listing}, which is neither a number nor a category; leave it out or convert it."
     return (
         f"column {name!r} mixes types: {listing}. Make it one: df[{name!r}].astype(str) for categories, "
         f"pd.to_numeric(df[{name!r}], errors='coerce') for numbers."
     )
-
-
-DATES = "column {name!r} holds dates. Call add_datepart(df, {name!r}) first, or leave it out with skip_flds=[{name!r}]."
 
 
 def check_frame(df: pd.DataFrame) -> None:
@@ -258,16 +312,53 @@ def check_frame(df: pd.DataFrame) -> None:
 
 def check_listed(df: pd.DataFrame, argument: str, names: Sequence[str] | None) -> list[Any]:
     """Return the names as a list, all of which must be columns of the frame."""
-    if isinstance(names, str):
-        raise TypeError(f"`{argument}` must be a list of column names; write [{names!r}].")
-    listed = list(names or ())
-    unknown = [name for name in listed if name not in df.columns]
+    wanted = listed(argument, names)
+    unknown = [name for name in wanted if name not in df.columns]
     if unknown:
         raise DataError(
             f"`{argument}` names {len(unknown)} column(s) that are not in the frame: {some(unknown)}. The frame has: "
             f"{some(list(df.columns), 20)}."
         )
-    return listed
+    return wanted
+
+
+def listed(argument: str, names: Sequence[str] | None) -> list[Any]:
+    """Return names as a list; a single one is refused rather than read letter by letter."""
+    if isinstance(names, str):
+        raise TypeError(f"`{argument}` must be a list of column names; write [{names!r}].")
+    return [] if names is None else list(names)
+
+
+def as_frame(rows: Rows) -> pd.DataFrame:
+    """Return rows as a frame: a series or a dict of single values is one row, a dict of lists and a list of dicts several.
+
+    Raises
+    ------
+    TypeError
+        If they are none of these.
+    DataError
+        If the lists of a dict differ in length.
+    """
+    if isinstance(rows, pd.DataFrame):
+        return rows
+    if isinstance(rows, pd.Series):
+        return pd.DataFrame([dict(zip(rows.index, rows.tolist(), strict=True))], index=[rows.name])
+    if isinstance(rows, Mapping):
+        several = [name for name, value in rows.items() if pd.api.types.is_list_like(value)]
+        try:
+            return pd.DataFrame(dict(rows) if several else [dict(rows)])
+        except ValueError as exc:
+            raise DataError(f"the columns of the dict do not make rows: {exc}.") from exc
+    if isinstance(rows, list | tuple) and rows and all(isinstance(row, Mapping) for row in rows):
+        return pd.DataFrame([dict(row) for row in rows])
+    raise TypeError(f"rows must be a DataFrame, a Series, a dict or a list of dicts; got {type(rows).__name__}.")
+
+
+def names_of(names: Any) -> list[Any]:
+    """Return one name, several or `None` as a list of names."""
+    if names is None:
+        return []
+    return list(names) if isinstance(names, list | tuple | set | np.ndarray | pd.Index) else [names]
 
 
 def some(values: Sequence[Any], n: int = 5) -> str:

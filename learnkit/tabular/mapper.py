@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError
-from learnkit.tabular.columns import as_numbers, check_frame, some
+from learnkit.tabular.columns import EXACT_FLOAT64, as_numbers, check_frame, column_of, kind_of, names_of, some
 
 __all__ = ["ATTRS_KEY", "CategoryColumn", "Mapper", "NumberColumn"]
 
@@ -54,7 +55,15 @@ class CategoryColumn:
     @property
     def outputs(self) -> list[str]:
         """Names of the columns it becomes."""
-        return [f"{self.name}_{level}" for level in (*self.levels, "nan")] if self.one_hot else [self.name]
+        return [name for name, _ in self.derived] if self.one_hot else [self.name]
+
+    @property
+    def derived(self) -> list[tuple[str, str]]:
+        """Name of each column that is made beside or instead of it, and what of, for a message."""
+        if not self.one_hot:
+            return []
+        levels = [(f"{self.name}_{level}", f"the level {level!r} of {self.name!r}") for level in self.levels]
+        return [*levels, (f"{self.name}_nan", f"the missing values of {self.name!r}")]
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,8 @@ class NumberColumn:
         Of the result.
     constant : bool
         Whether all training rows had one value. Nothing was learned of any other, so new rows get that value too.
+    boolean : bool
+        Whether it was true or false in training, so that a 2 or a 0.5 later on is a mistake.
 
     Examples
     --------
@@ -92,6 +103,22 @@ class NumberColumn:
     std: float = 1.0
     dtype: str = "float32"
     constant: bool = False
+    boolean: bool = False
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the columns it becomes."""
+        return [self.name, *(name for name, _ in self.derived)]
+
+    @property
+    def derived(self) -> list[tuple[str, str]]:
+        """Name of each column that is made beside or instead of it, and what of, for a message."""
+        return [(f"{self.name}_na", f"the missing values of {self.name!r}")] if self.flag else []
+
+    @property
+    def shown_fill(self) -> str:
+        """What takes the place of a missing value, for a message."""
+        return str(bool(self.fill)) if self.dtype == "bool" else f"its median {self.fill:g}"
 
 
 @dataclass(frozen=True)
@@ -102,8 +129,8 @@ class Mapper:
     ----------
     columns : tuple of CategoryColumn or NumberColumn
         The columns a frame must have, in any order.
-    y_fld : str or None
-        The target's column; new rows need not have it.
+    y_fld : str, tuple of str or None
+        The target's column, or columns; new rows need not have them.
     skip_flds, ignore_flds : tuple of str
         Columns left out, and columns passed through as they are.
 
@@ -176,6 +203,10 @@ class Mapper:
         DataError
             If columns are missing, or one holds something else than in training.
         """
+        return self._transform(df, ())
+
+    def _transform(self, df: pd.DataFrame, skip: Sequence[Any]) -> pd.DataFrame:
+        """Prepare rows; of the columns in `skip`, which training did not have, nothing is said."""
         check_frame(df)
         missing = [name for name in (*self.ignore_flds, *(c.name for c in self.columns)) if name not in df.columns]
         if missing:
@@ -184,32 +215,32 @@ class Mapper:
                 f"{some(list(df.columns), 20)}."
             )
         notes: list[str] = []
-        known = {*self.ignore_flds, *self.skip_flds, self.y_fld, *(c.name for c in self.columns)}
-        extra = [name for name in df.columns if name not in known]
+        known = {*self.ignore_flds, *self.skip_flds, *names_of(self.y_fld), *skip, *(c.name for c in self.columns)}
+        extra = [name for name in df.columns if name not in known and df[name].notna().any()]
         if extra:
             notes.append(f"{len(extra)} column(s) were not there in training and are ignored: {some(extra)}")
         out: dict[Any, Any] = {name: df[name] for name in self.ignore_flds}
         late: dict[Any, Any] = {}
         for column in self.columns:
+            series = column_of(df, column.name)
             if isinstance(column, CategoryColumn):
-                codes = _encode(df[column.name], column, notes)
+                codes = _encode(series, column, notes)
                 if column.one_hot:
                     late |= {name: codes == (i + 1) % (len(column.levels) + 1) for i, name in enumerate(column.outputs)}
                 else:
                     out[column.name] = codes
             else:
-                values = as_numbers(df[column.name], column.name)
+                values = _read_numbers(series, column, notes)
                 gaps = np.isnan(values)
                 if column.flag:
                     late[f"{column.name}_na"] = gaps
                 elif n := int(gaps.sum()):
                     notes.append(
-                        f"{n:,} missing value(s) in {column.name!r}, which had none in training, became its median "
-                        f"{column.fill:g}"
+                        f"{n:,} missing value(s) in {column.name!r}, which had none in training, became {column.shown_fill}"
                     )
                 out[column.name] = scaled(values, gaps, column)
         if notes:
-            warnings.warn("preparing the rows: " + "; ".join(notes) + ".", stacklevel=2)
+            warnings.warn("preparing the rows: " + "; ".join(notes) + ".", stacklevel=3)
         return self._frame(out, late, df.index)
 
     def to_dict(self) -> dict[str, Any]:
@@ -217,10 +248,14 @@ class Mapper:
         columns = []
         for column in self.columns:
             entry = {"kind": _KINDS[type(column)], **asdict(column)}
+            if entry.get("boolean") == (
+                entry.get("dtype") == "bool"
+            ):  # said by the other; so do earlier versions' files
+                del entry["boolean"]
             columns.append({key: list(v) if isinstance(v, tuple) else v for key, v in entry.items()})
         return {
             "format": FORMAT,
-            "y_fld": self.y_fld,
+            "y_fld": list(self.y_fld) if isinstance(self.y_fld, tuple) else self.y_fld,
             "skip_flds": list(self.skip_flds),
             "ignore_flds": list(self.ignore_flds),
             "columns": columns,
@@ -243,8 +278,11 @@ class Mapper:
             columns = []
             for entry in data["columns"]:
                 fields = {key: tuple(v) if key == "levels" else v for key, v in entry.items() if key != "kind"}
+                if entry["kind"] == "number":  # earlier versions did not write it
+                    fields.setdefault("boolean", entry.get("dtype") == "bool")
                 columns.append(classes[entry["kind"]](**fields))
-            return cls(tuple(columns), data["y_fld"], tuple(data["skip_flds"]), tuple(data["ignore_flds"]))
+            y_fld = tuple(data["y_fld"]) if isinstance(data["y_fld"], list) else data["y_fld"]
+            return cls(tuple(columns), y_fld, tuple(data["skip_flds"]), tuple(data["ignore_flds"]))
         except (KeyError, TypeError) as exc:
             raise DataError(f"this is not a preparation that learnkit wrote: {exc!r}.") from exc
 
@@ -275,15 +313,48 @@ def scaled(values: NDArray[np.float64], gaps: NDArray[np.bool_], column: NumberC
         values = np.where(gaps, column.fill, values)
     if (column.mean, column.std) == (0.0, 1.0):
         return values.astype(column.dtype)
-    result = values - column.mean
-    result /= column.std
-    return result.astype(column.dtype)
+    with np.errstate(over="ignore"):
+        result = values - column.mean
+        result /= column.std
+        result = result.astype(column.dtype)
+        finite = np.isfinite(result.sum(dtype=np.float64))
+    if not finite:
+        row = int(np.isfinite(result).argmin())
+        raise DataError(
+            f"column {column.name!r} holds {values[row]:g} in row {row}, too large a number beside those of training, whose "
+            f"mean is {column.mean:g} and standard deviation {column.std:g}. Correct it, or make it missing."
+        )
+    return result
+
+
+def _read_numbers(series: pd.Series[Any], column: NumberColumn, notes: list[str]) -> NDArray[np.float64]:
+    """Return the column's numbers, if it holds the kind of values that it held in training."""
+    values = as_numbers(series, column.name)
+    known = ~np.isnan(values)
+    if column.boolean:
+        odd = known & (values != 0) & (values != 1)
+        if odd.any():
+            raise DataError(
+                f"column {column.name!r} was true or false in training; here it holds {values[odd][0]:g} in row "
+                f"{int(odd.argmax())}. Make it boolean first."
+            )
+    elif known.any() and kind_of(series, column.name) == "bool":
+        notes.append(f"{column.name!r} was made of numbers in training and is true or false here, taken as 1 and 0")
+    if column.constant and (n := int((known & ~np.isclose(values, column.fill, rtol=1e-6, atol=0)).sum())):
+        always = bool(column.fill) if column.dtype == "bool" else f"{column.fill:g}"
+        notes.append(f"{n:,} value(s) of {column.name!r}, which was always {always} in training, became that")
+    return values
 
 
 def _encode(series: pd.Series[Any], column: CategoryColumn, notes: list[str]) -> NDArray[Any]:
     categorical = series if isinstance(series.dtype, pd.CategoricalDtype) else series.astype("category")
     code_of = {level: code for code, level in enumerate(column.levels, start=1)}
     categories = categorical.cat.categories.tolist()
+    if column.values == "int" and any(isinstance(level, float) and abs(level) >= EXACT_FLOAT64 for level in categories):
+        raise DataError(
+            f"column {column.name!r} held whole numbers in training; here they are {series.dtype}, which cannot tell apart "
+            f"those above {EXACT_FLOAT64:,}. Read them as whole numbers or as text."
+        )
     table = np.zeros(len(categories) + 1, dtype=np.int64)  # the last entry is that of missing values, code -1
     for i, level in enumerate(categories):
         table[i] = code_of.get(plain(level, column.values), 0)

@@ -6,6 +6,7 @@ numbers are scaled. What was learned is a `Mapper`. Plain pandas; torch is not t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, check_positive
-from learnkit.tabular.columns import DATES, as_numbers, check_frame, check_listed, kind_of, mixed_types, some
+from learnkit.tabular.columns import (
+    as_numbers,
+    check_frame,
+    check_listed,
+    column_of,
+    kind_of,
+    listed,
+    mixed_types,
+    names_of,
+    some,
+    usable_kind,
+)
 from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn, narrow, plain, scaled
 
 __all__ = ["proc_df"]
@@ -22,7 +34,7 @@ __all__ = ["proc_df"]
 
 def proc_df(
     df: pd.DataFrame,
-    y_fld: str | None = None,
+    y_fld: str | Sequence[str] | None = None,
     skip_flds: Sequence[str] | None = None,
     ignore_flds: Sequence[str] | None = None,
     do_scale: bool = True,
@@ -42,10 +54,10 @@ def proc_df(
     ----------
     df : DataFrame
         It is not changed.
-    y_fld : str, optional
-        The target's column.
+    y_fld : str or sequence of str, optional
+        The target's column; several for a target of several numbers.
     skip_flds : sequence of str, optional
-        Columns to leave out.
+        Columns to leave out. With `mapper`: columns that only these rows have, and nothing is said of them.
     ignore_flds : sequence of str, optional
         Columns to pass through as they are.
     do_scale : bool, default True
@@ -58,7 +70,7 @@ def proc_df(
         Use only so many rows, chosen at random, in their order.
     mapper : Mapper, optional
         `mapper` of an earlier call: prepare these rows as those were, see `Mapper.transform`. It holds the
-        fillers too, and all other arguments but `y_fld` and `subset` are then taken from it.
+        fillers too, and all other arguments but `y_fld`, `skip_flds` and `subset` are then taken from it.
     seed : int, default 42
         Of the choice of `subset`.
 
@@ -66,9 +78,9 @@ def proc_df(
     -------
     df : DataFrame
         The prepared columns.
-    y : array of shape (n,) or None
-        The target: numbers as they are, text and categories as labels. `None` without `y_fld`, or where new rows
-        have no such column.
+    y : array of shape (n,) or (n, n_targets), or None
+        The target: numbers as they are, text and categories as labels; of several columns numbers only. `None`
+        without `y_fld`, or where new rows have no such column.
     nas : dict of str to float
         The fillers of the columns that had missing values.
     mapper : Mapper
@@ -77,8 +89,13 @@ def proc_df(
     Raises
     ------
     DataError
-        If a column mixes types, is empty, holds infinite values or dates; if columns share a name; if the target has
-        missing values. The message names the column.
+        If a column mixes types, holds infinite values or times; if columns share a name, or the name of a new one
+        (`Km_na`); if the target has missing values. The message names the column.
+
+    Warns
+    -----
+    UserWarning
+        If a column holds no value at all: it is left out. With `mapper`, what `Mapper.transform` says.
 
     Examples
     --------
@@ -100,11 +117,10 @@ def proc_df(
     if subset is not None:
         size = min(int(check_positive("subset", subset, integer=True)), len(df))
         df = df.iloc[np.sort(np.random.default_rng(seed).choice(len(df), size, replace=False))]
-    if y_fld is not None and y_fld not in df.columns and mapper is None:
-        raise DataError(f"there is no column {y_fld!r} to predict; the frame has: {some(list(df.columns), 20)}.")
-    y = None if y_fld is None or y_fld not in df.columns else _target(df[y_fld], y_fld)
+    y_fld = tuple(names_of(y_fld)) if pd.api.types.is_list_like(y_fld) else y_fld
+    y = _labels(df, y_fld, needed=mapper is None)
     if mapper is not None:
-        out = mapper.transform(df)
+        out = mapper._transform(df, listed("skip_flds", skip_flds))
     else:
         out, mapper = _learn(df, y_fld, skip_flds, ignore_flds, do_scale, na_dict, max_n_cat)
     nas = {c.name: c.fill for c in mapper.columns if isinstance(c, NumberColumn) and c.flag}
@@ -113,7 +129,7 @@ def proc_df(
 
 def _learn(
     df: pd.DataFrame,
-    y_fld: str | None,
+    y_fld: Any,
     skip_flds: Sequence[str] | None,
     ignore_flds: Sequence[str] | None,
     do_scale: bool,
@@ -121,17 +137,21 @@ def _learn(
     max_n_cat: int | None,
 ) -> tuple[pd.DataFrame, Mapper]:
     skip, ignore = check_listed(df, "skip_flds", skip_flds), check_listed(df, "ignore_flds", ignore_flds)
-    used = [name for name in df.columns if name not in (*skip, *ignore) and name != y_fld]
+    used = [name for name in df.columns if name not in (*skip, *ignore, *names_of(y_fld))]
+    empty = [name for name in used if not df[name].notna().any()]
+    used = [name for name in used if name not in empty]
     if not used:
-        raise DataError("no column is left to learn from.")
+        raise DataError(f"no column is left to learn from{f': {empty[0]!r} holds no value at all' if empty else ''}.")
+    if empty:
+        warnings.warn(
+            f"proc_df: {len(empty)} column(s) hold no value at all and are left out: {some(empty)}.", stacklevel=3
+        )
     columns: list[CategoryColumn | NumberColumn] = []
     out: dict[Any, Any] = {name: df[name] for name in ignore}
     late: dict[Any, Any] = {}
     for name in used:
-        series = df[name]
-        kind = kind_of(series, name)
-        if kind == "date":
-            raise DataError(DATES.format(name=name))
+        series = column_of(df, name)
+        kind = usable_kind(series, name)
         if kind in ("category", "text"):
             categorical = series if kind == "category" else series.astype("category")
             values, levels = _levels(categorical, name)
@@ -149,11 +169,24 @@ def _learn(
             out[name] = result
             if number.flag:
                 late[f"{name}_na"] = gaps
-    clash = sorted(str(name) for name in late if name in df.columns)
-    if clash:
-        raise DataError(f"the frame has columns with the names of new ones, {some(clash)}; rename them.")
+    _check_names(df, columns)
     mapper = Mapper(tuple(columns), y_fld, tuple(skip), tuple(ignore))
     return mapper._frame(out, late, df.index), mapper
+
+
+def _check_names(df: pd.DataFrame, columns: list[CategoryColumn | NumberColumn]) -> None:
+    """Refuse names that a file cannot keep, and two columns that would have one name."""
+    odd = [c.name for c in columns if not (c.name is None or isinstance(c.name, str | int | float))]
+    if odd:
+        raise DataError(
+            f"columns must be called by text or numbers; got {odd[0]!r} ({type(odd[0]).__name__}). Rename it."
+        )
+    taken = {name: f"column {name!r} of the frame" for name in df.columns}
+    for column in columns:
+        for name, source in column.derived:
+            if name in taken:
+                raise DataError(f"{taken[name]} and {source} would both be called {name!r}; rename one of them first.")
+            taken[name] = source
 
 
 def _learn_number(
@@ -163,30 +196,38 @@ def _learn_number(
     gaps = np.isnan(values)
     any_gap = bool(gaps.any())
     known = values[~gaps] if any_gap else values
-    if not len(known):
-        raise DataError(f"column {name!r} holds no value at all; leave it out with skip_flds=[{name!r}].")
+    dtype = "bool" if series.dtype == bool else "float32" if do_scale else "float64"
     fill = float(np.median(known))
     flag = any_gap
     if na_dict is not None:
         flag = name in na_dict
         fill = float(na_dict.get(name, fill))
+        if not np.isfinite(fill):
+            raise DataError(f"`na_dict` must give a number for {name!r}; got {fill}.")
+    if dtype == "bool":
+        fill = float(fill > 0)
+    # Only what the rows hold counts: a filler that stands in no row has not been learned from.
+    constant = bool((known == known[0]).all() and (not any_gap or fill == known[0]))
+    if constant:
+        fill = float(known[0])
     filled = np.where(gaps, fill, values) if any_gap else values
-    mean, std = (float(filled.mean()), float(filled.std())) if do_scale else (0.0, 1.0)
-    constant = bool((known == known[0]).all())
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = (float(filled.mean()), float(filled.std())) if do_scale else (0.0, 1.0)
     if constant:
         mean, std = (fill, 1.0) if do_scale else (0.0, 1.0)
     if not np.isfinite(std):
-        raise DataError(f"column {name!r} holds numbers too large to scale (up to {np.abs(known).max():g}).")
-    dtype = "bool" if series.dtype == bool else "float32" if do_scale else "float64"
-    number = NumberColumn(name, fill, flag, mean, std, dtype, constant)
+        large = np.abs(known).argmax()
+        raise DataError(
+            f"column {name!r} holds numbers too large to scale, such as {known[large]:g}. Correct them, make them missing, "
+            "or take their logarithm."
+        )
+    number = NumberColumn(name, fill, flag, mean, std or 1.0, dtype, constant, kind_of(series, name) == "bool")
     return number, scaled(values, gaps, number), gaps
 
 
 def _levels(categorical: pd.Series[Any], name: str) -> tuple[str, tuple[Any, ...]]:
     """Return what kind of values the categories are, and the categories as JSON can hold them."""
     categories = categorical.cat.categories
-    if not len(categories):
-        raise DataError(f"column {name!r} holds no value at all; leave it out with skip_flds=[{name!r}].")
     inferred = pd.api.types.infer_dtype(categories, skipna=False)
     if inferred.startswith("mixed") and inferred != "mixed-integer-float":
         raise DataError(mixed_types(categories.tolist(), name))
@@ -200,7 +241,29 @@ _VALUES = {
 }  # fmt: skip
 
 
-def _target(series: pd.Series[Any], name: str) -> NDArray[Any]:
+def _labels(df: pd.DataFrame, y_fld: Any, *, needed: bool) -> NDArray[Any] | None:
+    """Return the target, of several columns side by side; `None` where new rows have none."""
+    targets = names_of(y_fld)
+    absent = [name for name in targets if name not in df.columns]
+    if absent and (needed or len(absent) < len(targets)):
+        raise DataError(
+            f"there is no column {', '.join(map(repr, absent))} to predict; the frame has: {some(list(df.columns), 20)}."
+        )
+    if absent or not targets:
+        return None
+    if not isinstance(y_fld, tuple):
+        return _target(column_of(df, y_fld), y_fld)
+    parts = [_target(column_of(df, name), name) for name in targets]
+    for name, part in zip(targets, parts, strict=True):
+        if part.dtype == object:
+            raise DataError(
+                f"several targets must be numbers, or zeros and ones; {name!r} holds {some(part[:3].tolist())}. Predict a class "
+                "by a model of its own."
+            )
+    return np.stack(parts, axis=1)
+
+
+def _target(series: pd.Series[Any], name: Any) -> NDArray[Any]:
     missing = int(series.isna().sum())
     if missing:
         raise DataError(
@@ -208,9 +271,10 @@ def _target(series: pd.Series[Any], name: str) -> NDArray[Any]:
             f"Leave these rows out: df = df[df[{name!r}].notna()]."
         )
     kind = kind_of(series, name)
-    if kind == "date":
+    if kind in ("date", "span"):
         raise DataError(
-            f"the target {name!r} holds dates; turn them into numbers first, days since a start for example."
+            f"the target {name!r} holds {'dates' if kind == 'date' else 'spans of time'}; turn them into numbers first, days "
+            "since a start for example."
         )
     if kind in ("category", "text"):
         _levels(series if kind == "category" else series.astype("category"), name)

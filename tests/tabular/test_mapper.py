@@ -1,5 +1,8 @@
 """`Mapper`: the same columns for any later rows, what was done said aloud, and text that holds all of it."""
 
+import datetime
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,7 +75,10 @@ def test_categories_of_another_type_are_explained():
 def test_a_constant_column_stays_constant():
     df, _, _, mapper = proc_df(pd.DataFrame({"x": [0.1] * 7, "b": [True] * 7, "z": range(7)}))
     assert df["x"].tolist() == [0] * 7
-    new = mapper.transform(pd.DataFrame({"x": [0.1, 99], "b": [False, True], "z": [0, 1]}))
+    with pytest.warns(UserWarning, match="preparing") as caught:
+        new = mapper.transform(pd.DataFrame({"x": [0.1, 99], "b": [False, True], "z": [0, 1]}))
+    assert "1 value(s) of 'x', which was always 0.1 in training, became that" in str(caught[0].message)
+    assert "1 value(s) of 'b', which was always True in training, became that" in str(caught[0].message)
     assert new["x"].tolist() == [0, 0]  # no model has learned what 99 would mean
     assert new["b"].tolist() == [True, True]
 
@@ -90,3 +96,93 @@ def test_a_broken_description_is_refused():
                 "ignore_flds": [],
             }
         )
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        (pd.to_datetime(["2015-01-01", "2016-01-01"]), r"here it is datetime64\[.*\] \(date\)"),
+        (pd.Series(pd.to_datetime(["2015-01-01"] * 2)).dt.tz_localize("Europe/Paris"), r"\(date\)"),
+        (pd.to_timedelta([1, 2], unit="D"), r"\(span\)"),
+        (pd.Series(pd.period_range("2015", periods=2, freq="D")), r"\(date\)"),
+        (np.array([datetime.date(2015, 1, 1)] * 2, dtype=object), r"\(date\)"),
+        (["1", "2"], r"\(text\), with values like 1, 2. Convert it with pd.to_numeric"),
+        (np.array(["1", "2"], dtype=object), r"\(text\)"),
+        (pd.Categorical(["1", "2"]), r"\(text\)"),
+        ([1.0, 1e200], r"'Km' holds 1e\+200 in row 1, too large a number"),
+    ],
+)
+def test_a_column_of_numbers_stays_one(later, message):
+    _, _, _, mapper = proc_df(pd.DataFrame({"Km": [1.0, 2.0, 4.0]}))
+    with pytest.raises(DataError, match=message):
+        mapper.transform(pd.DataFrame({"Km": later}))
+
+
+def test_numbers_of_other_types_and_gaps_are_numbers():
+    _, _, _, mapper = proc_df(pd.DataFrame({"Km": [1.0, 2.0, None, 4.0]}), do_scale=False)
+    for later in ([2, 1], pd.array([2, 1], dtype="Int64"), np.array([2, 1], dtype=object), pd.Categorical([2, 1])):
+        assert mapper.transform(pd.DataFrame({"Km": later}))["Km"].tolist() == [2, 1]
+    assert mapper.transform(pd.DataFrame({"Km": [None, None]}))["Km"].tolist() == [2, 2]
+    assert mapper.transform(pd.DataFrame({"Km": pd.Series([None, None], dtype="datetime64[ns]")}))["Km"].tolist() == [
+        2,
+        2,
+    ]
+    with pytest.warns(UserWarning, match="'Km' was made of numbers in training and is true or false here"):
+        assert mapper.transform(pd.DataFrame({"Km": [True, False]}))["Km"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("values", [[True, False, True], pd.array([True, False, None], dtype="boolean")])
+def test_booleans_stay_booleans(values):
+    _, _, _, mapper = proc_df(pd.DataFrame({"Open": values}))
+    again = Mapper.from_json(mapper.to_json())
+    assert again == mapper
+    assert again.transform(pd.DataFrame({"Open": [1, 0]}))["Open"].tolist() == [True, False]
+    for odd in ([0.0, 2.0], [1.0, 0.5]):
+        with pytest.raises(DataError, match="'Open' was true or false in training; here it holds"):
+            again.transform(pd.DataFrame({"Open": odd}))
+
+
+@pytest.mark.parametrize(
+    ("values", "used"), [([True, False, True], True), ([False, False, True], False), ([True, False], True)]
+)
+def test_a_gap_in_a_boolean_column_gets_what_the_warning_says(values, used):
+    _, _, _, mapper = proc_df(pd.DataFrame({"Open": values}))
+    with pytest.warns(UserWarning, match=f"1 missing value.s. in 'Open', which had none in training, became {used}"):
+        out = mapper.transform(pd.DataFrame({"Open": [None, False]}))
+    assert out["Open"].tolist() == [used, False]
+
+
+def test_whole_numbers_beyond_floats_are_not_taken_for_each_other():
+    big = 2**53
+    _, _, _, mapper = proc_df(train_cats(pd.DataFrame({"Id": [big, big + 1]}), ["Id"]))
+    assert mapper.transform(pd.DataFrame({"Id": [big + 1]}))["Id"].tolist() == [2]
+    with pytest.raises(DataError, match="'Id' held whole numbers in training; here they are float64"):
+        mapper.transform(pd.DataFrame({"Id": [float(big)]}))
+
+
+def test_a_preparation_of_an_earlier_version_opens():
+    """What versions before wrote, letter by letter: a boolean column had only its `dtype` to say so."""
+    text = (
+        '{"format": 1, "y_fld": "Sales", "skip_flds": [], "ignore_flds": [], "columns": ['
+        '{"kind": "category", "name": "State", "values": "text", "levels": ["BY", "HE"], "one_hot": false},'
+        '{"kind": "number", "name": "Open", "fill": 0.5, "flag": false, "mean": 0.0, "std": 1.0, "dtype": "bool", '
+        '"constant": false},'
+        '{"kind": "number", "name": "Km", "fill": 2.0, "flag": true, "mean": 2.0, "std": 2.0, "dtype": "float32", '
+        '"constant": false}]}'
+    )
+    mapper = Mapper.from_json(text)
+    assert json.loads(mapper.to_json()) == json.loads(text)  # so weights saved beside it still fit
+    with pytest.warns(UserWarning, match="in 'Open', which had none in training, became True"):
+        out = mapper.transform(pd.DataFrame({"State": ["HE", None], "Open": [None, False], "Km": [None, 4.0]}))
+    assert out.to_dict("list") == {"State": [2, 0], "Open": [True, False], "Km": [0.0, 1.0], "Km_na": [True, False]}
+
+
+def test_skip_flds_of_later_rows_are_not_spoken_of(trn):
+    _, _, _, mapper = proc_df(trn, "Sales")
+    new = trn.drop(columns="Sales").assign(Id=range(5))
+    proc_df(new, "Sales", skip_flds=["Id"], mapper=mapper)
+    proc_df(new.assign(Empty=None), "Sales", skip_flds=["Id", "Customers"], mapper=mapper)
+    with pytest.warns(UserWarning, match="are ignored: Id"):
+        proc_df(new, "Sales", mapper=mapper)
+    with pytest.raises(TypeError, match=r"write \['Id'\]"):
+        proc_df(new, "Sales", skip_flds="Id", mapper=mapper)

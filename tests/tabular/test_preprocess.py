@@ -1,13 +1,15 @@
 """`proc_df`: the lesson's results, every kind of column, and errors that name the column."""
 
+import datetime
 import decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from learnkit import DataError
-from learnkit.tabular import Mapper, proc_df
+from learnkit.tabular import Mapper, cont_cat_split, df_shrink, proc_df, train_cats
 
 
 @pytest.fixture
@@ -144,3 +146,125 @@ def test_text_targets_stay_labels(trn):
     _, y, _, _ = proc_df(trn[trn["State"].notna()], "State")
     assert y is not None
     assert y.tolist() == ["HE", "BY", "HE", "SH"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "message"),
+    [
+        (
+            pd.DataFrame({"s": ["a", "nan", None]}),
+            {"max_n_cat": 5},
+            "the level 'nan' of 's' and the missing values of 's' would both be called 's_nan'",
+        ),
+        (
+            pd.DataFrame({"a": ["b_c", "x", "x"], "a_b": ["c", "y", "y"]}),
+            {"max_n_cat": 5},
+            "the level 'b_c' of 'a' and the level 'c' of 'a_b' would both be called 'a_b_c'",
+        ),
+        (
+            pd.DataFrame({"s": ["a", "b", "b"], "s_a": [1.0, 2.0, 3.0]}),
+            {"max_n_cat": 5},
+            "column 's_a' of the frame and the level 'a' of 's' would both be called 's_a'",
+        ),
+        (
+            pd.DataFrame({"x": [1.0, None, 3.0], "x_na": [1.0, 2.0, 3.0]}),
+            {},
+            "column 'x_na' of the frame and the missing values of 'x' would both be called 'x_na'",
+        ),
+    ],
+)
+def test_a_new_name_never_hits_another(frame, options, message):
+    with pytest.raises(DataError, match=message):
+        proc_df(frame, **options)
+
+
+def test_several_targets():
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y1": [1, 2, 3], "y2": [0.5, 1.5, 2.5]})
+    y: Any
+    df, y, _, mapper = proc_df(frame, ["y1", "y2"])
+    assert list(df) == ["x"]
+    assert y.tolist() == [[1, 0.5], [2, 1.5], [3, 2.5]]
+    again = Mapper.from_json(mapper.to_json())
+    assert again == mapper
+    again.transform(frame)  # the targets' columns are not spoken of
+    assert proc_df(frame[["x"]], ["y1", "y2"], mapper=again)[1] is None
+    _, y, _, _ = proc_df(frame, ["y1"])
+    assert y.shape == (3, 1)
+    _, y, _, _ = proc_df(frame.astype({"y2": int}), ["y1", "y2"])
+    assert y.dtype == np.int64
+    with pytest.raises(DataError, match="no column 'y3' to predict"):
+        proc_df(frame, ["y1", "y3"])
+    with pytest.raises(DataError, match="no column 'y2' to predict"):
+        proc_df(frame.drop(columns="y2"), ["y1", "y2"], mapper=again)
+    with pytest.raises(DataError, match="several targets must be numbers, or zeros and ones; 'y2' holds a, b, c"):
+        proc_df(frame.assign(y2=list("abc")), ["y1", "y2"])
+    with pytest.raises(DataError, match="target 'y2' has 1 missing"):
+        proc_df(frame.assign(y2=[1, None, 2]), ["y1", "y2"])
+
+
+def test_a_column_without_any_value_is_left_out():
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "gone": [None] * 3, "nan": [np.nan] * 3})
+    with pytest.warns(UserWarning, match=r"2 column\(s\) hold no value at all and are left out: gone, nan"):
+        df, _, _, mapper = proc_df(frame)
+    assert list(df) == ["x"]
+    mapper.transform(frame)  # the rows that were learned from raise no question
+    with pytest.warns(UserWarning, match="are ignored: gone"):
+        mapper.transform(frame.assign(gone="there"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_too_large_to_scale_are_named():
+    with pytest.raises(DataError, match=r"'x' holds numbers too large to scale, such as 1e\+200"):
+        proc_df(pd.DataFrame({"x": [1.0, 1e200, 2.0]}))
+
+
+def test_a_filler_that_no_row_holds_is_not_learned_of():
+    """All rows hold 5: that is what is known, whatever would have filled a gap."""
+    df, _, nas, _ = proc_df(pd.DataFrame({"x": [5.0, 5.0]}), na_dict={"x": 0.0}, do_scale=False)
+    assert df["x"].tolist() == [5, 5]
+    assert nas == {"x": 5.0}
+    df, _, _, _ = proc_df(pd.DataFrame({"x": [5.0, None]}), na_dict={"x": 0.0}, do_scale=False)
+    assert df["x"].tolist() == [5, 0]
+    with pytest.raises(DataError, match="`na_dict` must give a number for 'x'; got nan"):
+        proc_df(pd.DataFrame({"x": [5.0, None]}), na_dict={"x": float("nan")})
+
+
+def test_dictionary_encoded_arrow_text_is_categories():
+    pa = pytest.importorskip("pyarrow")
+    values = pd.array(
+        pa.array(["b", None, "a", "b"]).dictionary_encode(), dtype=pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string()))
+    )
+    frame = pd.DataFrame({"s": values, "x": [1.0, 2.0, 3.0, 4.0]})
+    df, _, _, mapper = proc_df(frame, "x")
+    assert df["s"].tolist() == [2, 0, 1, 2]
+    assert mapper.transform(frame)["s"].tolist() == [2, 0, 1, 2]
+    assert train_cats(frame.copy())["s"].cat.categories.tolist() == ["a", "b"]
+    assert cont_cat_split(frame) == (["x"], ["s"])
+    y: Any = proc_df(frame.dropna(), "s")[1]
+    assert y.tolist() == ["b", "a", "b"]
+    assert df_shrink(frame)["s"].dtype == "category"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pd.to_timedelta([1, 2], unit="h"), "holds spans of time. Make numbers of them"),
+        ([datetime.time(1, 2), datetime.time(3)], "holds spans of time. Make numbers of them"),
+        ([[1], [2]], r"holds list \(\[1\]\), which is neither a number nor a category"),
+        ([b"a", b"b"], "holds bytes"),
+    ],
+)
+def test_what_no_model_takes_is_named(values, message):
+    with pytest.raises(DataError, match=message):
+        proc_df(pd.DataFrame({"x": values}))
+
+
+def test_names_that_no_file_keeps_are_refused():
+    with pytest.raises(DataError, match="columns must be called by text or numbers; got"):
+        proc_df(pd.DataFrame({pd.Timestamp("2015-01-01"): [1.0, 2.0]}))
+
+
+def test_lists_of_names_may_be_an_index_or_an_array(trn):
+    kinds: list[Any] = [pd.Index(["Age"]), np.array(["Age"]), ("Age",)]
+    for names in kinds:
+        assert "Age" not in proc_df(trn, "Sales", skip_flds=names)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,12 @@ from torch import Tensor
 
 from learnkit.core.errors import DataError, check_choice
 from learnkit.data.targets import Category, MultiCategory, Target
-from learnkit.tabular.model import MixedInputModel
+from learnkit.tabular.model import MixedInputModel, check_y_range
 
 if TYPE_CHECKING:
     from learnkit.tabular.data import ColumnarModelData
 
-__all__ = ["ARCHS", "build_model", "describe_model", "start_at_the_average"]
+__all__ = ["ARCHS", "build_model", "check_targets", "describe_model", "start_at_the_average", "start_unknown"]
 
 ARCHS = ("mlp", "ple")
 
@@ -67,6 +68,26 @@ def describe_model(
     }
 
 
+def check_targets(target: Target | None, y_range: tuple[float, float], y: Tensor | None, val_y: Tensor | None) -> None:
+    """Refuse a `y_range` that the training targets (of any shape) do not lie in, or that there is no use for."""
+    if isinstance(target, Category | MultiCategory):
+        raise DataError(
+            f"`y_range` squeezes the values of a regression; here {target.c} classes are predicted, whose scores need none. "
+            "Leave it out."
+        )
+    low, high = check_y_range(y_range) or y_range
+    for rows, name in ((y, "training"), (val_y, "validation")):
+        if rows is None or (low <= float(rows.min()) and float(rows.max()) <= high):
+            continue
+        problem = (
+            f"the {name} targets go from {float(rows.min()):g} to {float(rows.max()):g}, outside `y_range` {low:g} to {high:g}, "
+            "which a model squeezed into it never reaches"
+        )
+        if name == "training":
+            raise DataError(f"{problem}. Widen it.")
+        warnings.warn(f"{problem}.", stacklevel=3)
+
+
 def build_model(config: dict[str, Any], edges: Tensor | None) -> MixedInputModel:
     """Make the model that `describe_model` described; `edges` are the bins of `"ple"`."""
     y_range = None if config["y_range"] is None else tuple(config["y_range"])
@@ -74,6 +95,13 @@ def build_model(config: dict[str, Any], edges: Tensor | None) -> MixedInputModel
         config["emb_szs"], config["n_cont"], config["emb_drop"], config["out_sz"], config["szs"], config["drops"], y_range,
         config["use_bn"], edges=edges,
     )  # fmt: skip
+
+
+@torch.no_grad()
+def start_unknown(model: MixedInputModel, variable: int, codes: list[int]) -> None:
+    """Put the vectors of codes that no training row has where that of the unknown code begins, amid all the others."""
+    if model.embs is not None and codes:
+        model.embs.get_parameter(f"embs.{variable}.weight")[codes] = 0.0
 
 
 @torch.no_grad()

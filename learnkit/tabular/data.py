@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +20,20 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import TensorLoader
 from learnkit.data.split import check_val_idxs
-from learnkit.data.targets import Category, MultiCategory, Real, Target
-from learnkit.tabular.architecture import build_model, describe_model, start_at_the_average
+from learnkit.data.targets import Category, Target
+from learnkit.tabular.architecture import (
+    build_model,
+    check_targets,
+    describe_model,
+    start_at_the_average,
+    start_unknown,
+)
+from learnkit.tabular.columns import check_listed, some
+from learnkit.tabular.coverage import Coverage
+from learnkit.tabular.labels import as_labels, class_numbers, join_labels, make_target
 from learnkit.tabular.mapper import ATTRS_KEY, Mapper
 from learnkit.tabular.model import emb_size, quantile_edges
+from learnkit.tabular.tensors import columns_array, frame_tensors, largest_code, row_loader
 from learnkit.train.events import Callback
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
@@ -29,7 +41,7 @@ from learnkit.train.metrics import MetricLike
 if TYPE_CHECKING:
     from learnkit.tabular.learner import TabularLearner
 
-__all__ = ["ColumnarModelData", "frame_tensors"]
+__all__ = ["ColumnarModelData"]
 
 
 class ColumnarModelData(DataBunch):
@@ -52,6 +64,8 @@ class ColumnarModelData(DataBunch):
         Names of the continuous columns.
     mapper : Mapper, optional
         How the frame was prepared, if `proc_df` did; saved with the model.
+    coverage : Coverage, optional
+        What the training rows do not hold, so that nothing was learned of it; saved with the model.
 
     Attributes
     ----------
@@ -79,12 +93,14 @@ class ColumnarModelData(DataBunch):
         cat_sz: Sequence[tuple[Any, int]] = (),
         cont_flds: Sequence[Any] = (),
         mapper: Mapper | None = None,
+        coverage: Coverage | None = None,
     ) -> None:
         super().__init__(path, trn_dl, val_dl, test_dl, target=target)
         self.cat_sz = [(name, int(size)) for name, size in cat_sz]
         self.cat_flds = [name for name, _ in self.cat_sz]
         self.cont_flds = list(cont_flds)
         self.mapper = mapper
+        self.coverage = Coverage() if coverage is None else coverage
 
     @classmethod
     def from_data_frame(
@@ -113,7 +129,7 @@ class ColumnarModelData(DataBunch):
         df : DataFrame
             Numbers only, as `proc_df` gives them.
         y : array of shape (n,) or (n, n_targets)
-            What is predicted.
+            What is predicted, a number or a label per row; `(n, 1)` is the same as `(n,)`.
         cat_flds : sequence of str, optional
             Columns of codes 0, 1, ...; by default those that `proc_df` coded.
         bs : int, default 64
@@ -121,9 +137,9 @@ class ColumnarModelData(DataBunch):
         test_df : DataFrame, optional
             Rows to predict, prepared like `df` (`mapper=mapper`).
         is_reg : bool, default True
-            Whether `y` is numbers to come close to; otherwise it is classes, of any type.
+            Whether `y` is numbers to come close to; otherwise it is classes: text, whole numbers or booleans.
         is_multi : bool, default False
-            With `is_reg=False`: `y` is zeros and ones, `(n, n_classes)`, and several classes can apply.
+            `y` is zeros and ones, `(n, n_classes)`, and several classes can apply; `is_reg` then does not matter.
         shuffle : bool, default True
             New order of the training rows each epoch.
         mapper : Mapper, optional
@@ -137,7 +153,13 @@ class ColumnarModelData(DataBunch):
         ------
         DataError
             If columns hold text, missing or infinite values or impossible codes, names are not in the frame, `y` has
-            missing values or a single class, or `val_idxs` is out of range.
+            missing values, a single class or probabilities for classes, or `val_idxs` is out of range.
+
+        Warns
+        -----
+        UserWarning
+            If validation or test rows hold a category, or any value but the one, of which there is no training row:
+            they count as missing, or as that one value. Nothing was learned of them.
 
         Examples
         --------
@@ -150,48 +172,128 @@ class ColumnarModelData(DataBunch):
         >>> cats.shape, conts.shape, md.cat_sz
         (torch.Size([6, 1]), torch.Size([6, 1]), [('State', 3)])
         """
-        if not isinstance(df, pd.DataFrame):
-            raise TypeError(f"`df` must be a pandas DataFrame; got {type(df).__name__}. For arrays use from_arrays.")
-        if not len(df):
-            raise DataError("the frame has no rows.")
-        if mapper is None and ATTRS_KEY in df.attrs:
-            mapper = Mapper.from_json(df.attrs[ATTRS_KEY])
-        if isinstance(cat_flds, str):
-            raise TypeError(f"`cat_flds` must be a list of column names; write [{cat_flds!r}].")
-        sizes = dict(mapper.cat_sz) if mapper is not None else {}
-        cats = [name for name in df.columns if name in sizes] if cat_flds is None else list(cat_flds)
-        unknown = [name for name in cats if name not in df.columns]
-        if unknown:
-            raise DataError(
-                f"`cat_flds` names columns that are not in the frame: {', '.join(map(str, unknown[:5]))}. The frame has: "
-                f"{', '.join(map(str, df.columns[:20]))}."
-            )
-        chosen = set(cats)
-        conts = [name for name in df.columns if name not in chosen]
-        target, codes = make_target(y, is_reg, is_multi)
+        mapper = _check_prepared(df, "df", mapper)
+        target, codes = make_target(y, is_reg and not is_multi, is_multi)
         _check_lengths(len(df), len(codes))
         val = check_val_idxs([] if val_idxs is None else val_idxs, len(df))
-        trn_rows, val_rows = _rows(len(df), val)
-        frames = [df] if test_df is None else [df, test_df]
-        missing = [] if test_df is None else [name for name in (*cats, *conts) if name not in test_df.columns]
-        if missing:
-            raise DataError(f"`test_df` lacks {len(missing)} column(s) of `df`: {', '.join(map(str, missing[:5]))}.")
-        cat_sz = [(name, sizes.get(name) or 1 + max(_largest_code(frame, name) for frame in frames)) for name in cats]
+        trn_rows = np.ones(len(df), dtype=bool)  # a mask, an eighth of the size of their positions
+        trn_rows[val] = False
+        labels = _to_tensor(codes)
+        trn = _Rows("training", df, trn_rows, labels[trn_rows])
+        held_out = _Rows("validation", df, val, labels[val]) if len(val) else None
+        return cls._from_rows(path, trn, held_out, test_df, target, cat_flds, bs, shuffle, mapper)
 
-        def loader(frame: pd.DataFrame, rows: Any, labels: Tensor, *, train: bool = False) -> TensorLoader:
-            xs = frame_tensors(frame, cat_sz, conts, rows)
-            return _loader(xs, labels, bs, train=train, shuffle=shuffle)
+    @classmethod
+    def from_data_frames(
+        cls,
+        path: PathLike,
+        trn_df: pd.DataFrame,
+        val_df: pd.DataFrame,
+        trn_y: ArrayLike,
+        val_y: ArrayLike,
+        cat_flds: Sequence[str] | None = None,
+        bs: int = 64,
+        is_reg: bool = True,
+        is_multi: bool = False,
+        test_df: pd.DataFrame | None = None,
+        *,
+        shuffle: bool = True,
+        mapper: Mapper | None = None,
+    ) -> ColumnarModelData:
+        """Take training and validation rows from two frames, for which `proc_df` prepared the second like the first.
 
-        everything = torch.from_numpy(np.require(codes, requirements="W"))  # pandas hands out read-only arrays
+        Parameters
+        ----------
+        path : path-like
+            Where `models/` and `tmp/` are kept.
+        trn_df, val_df : DataFrame
+            Numbers only; `val_df` has the columns of `trn_df`, in any order.
+        trn_y, val_y : array of shape (n,) or (n, n_targets)
+            What is predicted.
+        cat_flds, bs, is_reg, is_multi, test_df, shuffle, mapper
+            As for `from_data_frame`.
+
+        Returns
+        -------
+        ColumnarModelData
+
+        Raises
+        ------
+        DataError
+            As `from_data_frame`; and if the frames were not prepared alike.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from learnkit.tabular import ColumnarModelData, proc_df
+        >>> trn = pd.DataFrame({"State": ["HE", "BY"] * 10, "Km": range(20), "Sales": range(20)})
+        >>> val = pd.DataFrame({"State": ["BY", "HE"], "Km": [5, 6], "Sales": [5, 6]})
+        >>> df, y, nas, mapper = proc_df(trn, "Sales")
+        >>> val_df, val_y, _, _ = proc_df(val, "Sales", mapper=mapper)
+        >>> md = ColumnarModelData.from_data_frames(".", df, val_df, y, val_y, ["State"], bs=6)
+        >>> len(md.trn_dl), len(md.val_dl), md.val_y.tolist()
+        (4, 1, [5.0, 6.0])
+        """
+        mapper = _check_prepared(trn_df, "trn_df", mapper)
+        joined, n = join_labels(trn_y, val_y)
+        target, codes = make_target(joined, is_reg and not is_multi, is_multi)
+        _check_lengths(len(trn_df), n)
+        _check_prepared(val_df, "val_df", mapper)
+        _check_lengths(len(val_df), len(codes) - n, "validation row")
+        labels = _to_tensor(codes)
+        trn = _Rows("training", trn_df, slice(None), labels[:n])
+        held_out = _Rows("validation", val_df, slice(None), labels[n:])
+        return cls._from_rows(path, trn, held_out, test_df, target, cat_flds, bs, shuffle, mapper)
+
+    @classmethod
+    def _from_rows(
+        cls,
+        path: PathLike,
+        trn: _Rows,
+        val: _Rows | None,
+        test_df: pd.DataFrame | None,
+        target: Target,
+        cat_flds: Sequence[str] | None,
+        bs: int,
+        shuffle: bool,
+        mapper: Mapper | None,
+    ) -> ColumnarModelData:
+        test = None
+        if test_df is not None:
+            _check_prepared(test_df, "test_df", mapper)
+            test = _Rows("test", test_df, slice(None), torch.zeros((len(test_df), *trn.y.shape[1:]), dtype=trn.y.dtype))
+        sizes = dict(mapper.cat_sz) if mapper is not None else {}
+        cat_names = check_listed(trn.df, "cat_flds", cat_flds)
+        cats = [name for name in trn.df.columns if name in sizes] if cat_flds is None else cat_names
+        conts = [name for name in trn.df.columns if name not in set(cats)]
+        parts = [part for part in (trn, val, test) if part is not None]
+        for part in parts[1:]:
+            frame = "test_df" if part is test else "val_df"
+            missing = [name for name in (*cats, *conts) if name not in part.df.columns]
+            if missing:
+                raise DataError(f"`{frame}` lacks {len(missing)} column(s) of the training frame: {some(missing)}.")
+        cat_sz = [(name, sizes.get(name) or 1 + max(largest_code(part.df, name) for part in parts)) for name in cats]
+        xs = frame_tensors(trn.df, cat_sz, conts, trn.rows)
+        coverage = Coverage.of(*xs, cat_sz, conts)
+        _check_classes_are_trained(trn.y, target)
+
+        def loader(part: _Rows | None) -> TensorLoader | None:
+            if part is None:
+                return None
+            rows = frame_tensors(part.df, cat_sz, conts, part.rows)
+            coverage.apply(*rows, cats, conts, mapper, f"preparing the {part.name} rows", stacklevel=4)
+            return row_loader(rows, part.y, bs, train=False, shuffle=False)
+
         return cls(
             path,
-            loader(df, trn_rows, everything[trn_rows], train=True),
-            loader(df, val_rows, everything[val_rows]) if len(val) else None,
-            None if test_df is None else loader(test_df, slice(None), _no_labels(everything, len(test_df))),
+            row_loader(xs, trn.y, bs, train=True, shuffle=shuffle),
+            loader(val),
+            loader(test),
             target=target,
             cat_sz=cat_sz,
             cont_flds=conts,
             mapper=mapper,
+            coverage=coverage,
         )
 
     @classmethod
@@ -251,39 +353,34 @@ class ColumnarModelData(DataBunch):
         >>> len(columns), columns[0].shape, md.c
         (3, torch.Size([8]), 4)
         """
-        array = _columns_array(xs, "xs")
-        labels = np.asarray(y)
+        array = columns_array(xs, "xs")
+        labels = as_labels(y)
         target: Target | None
         if is_reg is None and not is_multi and labels.dtype.kind in "iu":
-            if labels.ndim == 1 and len(labels):
-                if labels.min() < 0:
-                    raise DataError(
-                        f"class numbers must be 0, 1, ...; `y` holds {labels.min()}. For values pass is_reg=True."
-                    )
-                target, codes = Category(range(max(int(labels.max()) + 1, 2))), labels.astype(np.int64)
-            else:
-                target, codes = None, labels.astype(np.int64)
+            if labels.ndim == 2 and labels.shape[1] == 1:
+                labels = labels[:, 0]
+            target, codes = class_numbers(labels) if labels.ndim == 1 else (None, labels.astype(np.int64))
         else:
             target, codes = make_target(labels, is_reg is not False and not is_multi, is_multi)
         _check_lengths(len(array), len(codes))
-        if not len(array):
-            raise DataError("`xs` has no rows.")
         val = check_val_idxs([] if val_idxs is None else val_idxs, len(array))
-        trn_rows, val_rows = _rows(len(array), val)
-        everything = torch.from_numpy(np.require(codes, requirements="W"))  # pandas hands out read-only arrays
+        trn = np.ones(len(array), dtype=bool)
+        trn[val] = False
+        everything = _to_tensor(codes)
 
-        def loader(values: NDArray[Any], rows: Any, ys: Tensor, *, train: bool = False) -> TensorLoader:
-            columns = [torch.from_numpy(np.ascontiguousarray(values[rows, j])) for j in range(values.shape[1])]
-            return _loader(columns, ys, bs, train=train, shuffle=shuffle)
+        def loader(values: NDArray[Any], ys: Tensor, *, train: bool = False) -> TensorLoader:
+            columns = [torch.from_numpy(np.ascontiguousarray(values[:, j])) for j in range(values.shape[1])]
+            return row_loader(columns, ys, bs, train=train, shuffle=shuffle)
 
-        test = None if test_xs is None else _columns_array(test_xs, "test_xs")
+        test = None if test_xs is None else columns_array(test_xs, "test_xs")
         if test is not None and test.shape[1] != array.shape[1]:
             raise DataError(f"`test_xs` must have {array.shape[1]} columns, as `xs`; it has {test.shape[1]}.")
+        no_labels = None if test is None else torch.zeros((len(test), *everything.shape[1:]), dtype=everything.dtype)
         return cls(
             path,
-            loader(array, trn_rows, everything[trn_rows], train=True),
-            loader(array, val_rows, everything[val_rows]) if len(val) else None,
-            None if test is None else loader(test, slice(None), _no_labels(everything, len(test))),
+            loader(array[trn], everything[trn], train=True),
+            loader(array[val], everything[val]) if len(val) else None,
+            None if test is None or no_labels is None else loader(test, no_labels),
             target=target,
         )
 
@@ -342,7 +439,8 @@ class ColumnarModelData(DataBunch):
         drops : float or sequence of float, optional
             Dropout after each hidden layer; 0 by default, 0.3 for `"ple"`.
         y_range : (float, float), optional
-            Squeeze the scores into this range with a sigmoid.
+            Squeeze the values of a regression into this range with a sigmoid. It must hold all training targets; a
+            little more on both sides is better, as a sigmoid never reaches its ends.
         use_bn : bool, default False
             Batch norm in the hidden layers.
         metrics : sequence, optional
@@ -361,7 +459,7 @@ class ColumnarModelData(DataBunch):
         Raises
         ------
         DataError
-            If the embedding sizes do not fit the columns.
+            If the embedding sizes do not fit the columns, or the targets `y_range`.
 
         Examples
         --------
@@ -379,6 +477,9 @@ class ColumnarModelData(DataBunch):
 
         config = describe_model(self, arch, emb_szs, n_cont, emb_drop, out_sz, szs, drops, y_range, use_bn)
         rows = self.trn_dl.tensors if isinstance(self.trn_dl, TensorLoader) else None
+        held_out = self.val_dl.tensors[-1] if isinstance(self.val_dl, TensorLoader) else None
+        if y_range is not None:
+            check_targets(self.target, y_range, None if rows is None else rows[-1], held_out)
         edges = None
         if arch == "ple":
             if rows is None:
@@ -386,6 +487,8 @@ class ColumnarModelData(DataBunch):
             edges = quantile_edges(rows[1])
             config["n_edges"] = edges.shape[1]
         model = build_model(config, edges)
+        for j, name in enumerate(self.cat_flds):  # what was never trained says nothing, whatever the seed
+            start_unknown(model, j, self.coverage.untrained.get(name, []))
         if rows is not None and self.target is not None and config["out_sz"] == self.c:
             start_at_the_average(model, rows[-1], self.target)
         where = torch.device(device) if device is not None else default_device()
@@ -399,151 +502,49 @@ class ColumnarModelData(DataBunch):
         return learn
 
 
-def make_target(y: ArrayLike, is_reg: bool, is_multi: bool) -> tuple[Target, NDArray[Any]]:
-    """Return the target and the encoded labels."""
-    labels = np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim not in (1, 2) or not len(labels):
-        raise DataError(f"`y` must be an array of shape (n,) or (n, n_targets); got shape {labels.shape}.")
-    missing = pd.isna(labels)
-    if missing.any():
-        rows = np.flatnonzero(missing.reshape(len(labels), -1).any(1))
-        raise DataError(f"`y` has {len(rows):,} missing value(s), the first in row {rows[0]}. Leave these rows out.")
-    if is_reg:
-        if labels.dtype.kind not in "iufb":
-            raise DataError(
-                f"a regression needs numbers as targets; `y` holds {labels.dtype} (such as {labels.flat[0]!r}). To predict "
-                "classes pass is_reg=False."
-            )
-        real = Real(1 if labels.ndim == 1 else labels.shape[1])
-        return real, real.encode(labels)
-    if is_multi:
-        if labels.ndim != 2 or not np.isin(labels, (0, 1)).all():
-            raise DataError(
-                f"with is_multi=True, `y` must be zeros and ones of shape (n, n_classes); got shape {labels.shape}, dtype "
-                f"{labels.dtype}."
-            )
-        return MultiCategory(range(labels.shape[1])), labels.astype(np.float32)
-    if labels.ndim != 1:
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a prepared frame and their encoded labels; which rows they are, for messages."""
+
+    name: str
+    df: pd.DataFrame
+    rows: Any
+    y: Tensor
+
+
+def _check_prepared(df: Any, name: str, mapper: Mapper | None) -> Mapper | None:
+    """Return how a frame was prepared, as far as is known, and refuse one that was prepared otherwise."""
+    if not isinstance(df, pd.DataFrame):
+        hint = " For arrays use from_arrays." if name == "df" else ""
+        raise TypeError(f"`{name}` must be a pandas DataFrame; got {type(df).__name__}.{hint}")
+    if not len(df):
+        raise DataError(f"the frame `{name}` has no rows.")
+    if ATTRS_KEY not in df.attrs:
+        return mapper
+    own = Mapper.from_json(df.attrs[ATTRS_KEY])
+    if mapper is not None and own != mapper:
         raise DataError(
-            f"a class per row is expected: `y` of shape (n,); got {labels.shape}. For several, is_multi=True."
+            f"`{name}` was not prepared like the training rows, so its codes and numbers mean other things. Prepare it with their "
+            "mapper: proc_df(..., mapper=mapper)."
         )
-    if labels.dtype == object and pd.api.types.infer_dtype(labels).startswith("mixed"):
-        raise DataError("`y` mixes types; make all labels text: y.astype(str).")
-    codes, classes = pd.factorize(labels, sort=True)
-    if len(classes) < 2:
-        raise DataError(f"a classifier needs at least two classes; `y` has only {classes.tolist()[0]!r}.")
-    return Category(np.asarray(classes).tolist()), codes.astype(np.int64)
+    return own
 
 
-def frame_tensors(
-    df: pd.DataFrame, cat_sz: Sequence[tuple[Any, int]], cont_flds: Sequence[Any], rows: Any = slice(None)
-) -> tuple[Tensor, Tensor]:
-    """Return the rows of a prepared frame as codes, in the narrowest integers, and numbers.
-
-    Parameters
-    ----------
-    df : DataFrame
-    cat_sz : sequence of (name, int)
-        The columns of codes, and how many codes each can have.
-    cont_flds : sequence
-        The columns of numbers.
-    rows : array of int or bool, or slice(None)
-        Which rows.
-
-    Returns
-    -------
-    cats : Tensor of shape (n, n_cat), integers
-    conts : Tensor of shape (n, n_cont), float32
-    """
-    n = len(df) if isinstance(rows, slice) else int(rows.sum()) if rows.dtype == bool else len(rows)
-    largest = max([size for _, size in cat_sz], default=1) - 1
-    narrow = torch.int8 if largest <= 127 else torch.int16 if largest <= 32767 else torch.int32
-    # Column by column into the final tensors, so that no second copy of the whole table is ever held.
-    cats, conts = torch.empty(n, len(cat_sz), dtype=narrow), torch.empty(n, len(cont_flds), dtype=torch.float32)
-    for j, (name, size) in enumerate(cat_sz):
-        codes = _codes(df, name)[rows]
-        if n and codes.max() >= size:
-            raise DataError(
-                f"column {name!r} holds the code {codes.max()}; the embedding has {size}, for codes 0 to {size - 1}."
-            )
-        cats.numpy()[:, j] = codes
-    for j, name in enumerate(cont_flds):
-        conts.numpy()[:, j] = _numbers(df, name)[rows]
-    return cats, conts
-
-
-def _codes(df: pd.DataFrame, name: Any) -> NDArray[Any]:
-    series = df[name]
-    if series.dtype == bool:
-        return series.to_numpy().astype(np.int8)
-    if series.dtype.kind not in "iu" or isinstance(series.dtype, pd.CategoricalDtype):
-        raise DataError(
-            f"column {name!r} is to be categorical, but it holds {series.dtype} values, not codes. Make it a category before "
-            f"proc_df: train_cats(df, [{name!r}])."
+def _check_classes_are_trained(y: Tensor, target: Target) -> None:
+    if not isinstance(target, Category):
+        return
+    counts = torch.bincount(y, minlength=target.c)
+    absent = [name for name, count in zip(target.classes, counts.tolist(), strict=True) if not count]
+    if absent:
+        warnings.warn(
+            f"{len(absent)} class(es) have no training row and cannot be learned: {some(absent)}.", stacklevel=4
         )
-    if series.isna().any():
-        raise DataError(f"column {name!r} has missing values; `proc_df` gives them a code of their own.")
-    codes = series.to_numpy(dtype=np.int64) if not isinstance(series.dtype, np.dtype) else series.to_numpy()
-    if len(codes) and codes.min() < 0:
-        raise DataError(f"column {name!r} holds the code {codes.min()}; codes count from 0.")
-    return codes
 
 
-def _largest_code(df: pd.DataFrame, name: Any) -> int:
-    codes = _codes(df, name)
-    return int(codes.max()) if len(codes) else 0
+def _to_tensor(codes: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.require(codes, requirements="W"))  # pandas hands out read-only arrays
 
 
-def _numbers(df: pd.DataFrame, name: Any) -> NDArray[Any]:
-    series = df[name]
-    if not (pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype)):
-        raise DataError(
-            f"column {name!r} holds {series.dtype} values, and the model needs numbers. Prepare the frame with `proc_df`, "
-            "or leave the column out."
-        )
-    values = series.to_numpy(dtype=np.float32, na_value=np.nan)
-    # The sum is finite if all values are, and costs no array of its own.
-    if not np.isfinite(values.sum(dtype=np.float64)):
-        n = int((~np.isfinite(values)).sum())
-        raise DataError(f"column {name!r} has {n:,} missing or infinite value(s); `proc_df` fills the missing ones.")
-    return values
-
-
-def _columns_array(xs: ArrayLike, name: str) -> NDArray[Any]:
-    array = np.asarray(xs)
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or array.dtype.kind not in "biuf":
-        raise DataError(
-            f"`{name}` must be numbers of shape (n, n_columns); got shape {array.shape}, dtype {array.dtype}."
-        )
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise DataError(f"`{name}` holds {int((~np.isfinite(array)).sum()):,} missing or infinite value(s).")
-        return array.astype(np.float32)
-    return array.astype(np.int64)
-
-
-def _rows(n: int, val: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Return the training rows as a mask, an eighth of the size of their positions, and the validation rows."""
-    trn = np.ones(n, dtype=bool)
-    trn[val] = False
-    return trn, val
-
-
-def _loader(xs: Sequence[Tensor], y: Tensor, bs: int, *, train: bool, shuffle: bool) -> TensorLoader:
-    if train:
-        lone = bs > 1 and len(y) > bs and len(y) % bs == 1  # batch norm cannot learn from a batch of one row
-        return TensorLoader(xs, y, bs, shuffle, drop_last=lone, widen=True)
-    return TensorLoader(xs, y, max(bs, 1024), widen=True)
-
-
-def _no_labels(y: Tensor, n: int) -> Tensor:
-    return torch.zeros((n, *y.shape[1:]), dtype=y.dtype)
-
-
-def _check_lengths(n: int, n_labels: int) -> None:
+def _check_lengths(n: int, n_labels: int, what: str = "row") -> None:
     if n != n_labels:
-        raise DataError(f"every row needs a target: got {n:,} rows and {n_labels:,} targets.")
+        raise DataError(f"every {what} needs a target: got {n:,} rows and {n_labels:,} targets.")

@@ -15,10 +15,14 @@ from torch.optim import Optimizer
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import get_ax
+from learnkit.data.bunch import DataBunch
 from learnkit.data.loaders import TensorLoader
-from learnkit.tabular.data import ColumnarModelData, frame_tensors
+from learnkit.tabular.columns import Rows, as_frame
+from learnkit.tabular.coverage import Coverage
+from learnkit.tabular.data import ColumnarModelData
 from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
-from learnkit.tabular.saving import data_to_recipe
+from learnkit.tabular.saving import data_to_recipe, preparation
+from learnkit.tabular.tensors import frame_tensors
 from learnkit.train.archive import digest
 from learnkit.train.learner import Learner
 from learnkit.train.metrics import Metric, MetricLike, as_metrics
@@ -58,17 +62,19 @@ class TabularLearner(Learner):
     _application = "tabular"
     data: ColumnarModelData
     config: dict[str, Any] | None = None
+    _coverage: Coverage | None = None
 
     # ---------------------------------------------------------------- raw rows
 
-    def predict_df(self, df: pd.DataFrame, *, decode: bool = False) -> Any:
+    def predict_df(self, df: Rows, *, decode: bool = False) -> Any:
         """Predict raw rows: a frame with the columns that `proc_df` was given in training.
 
         Parameters
         ----------
-        df : DataFrame
-            Columns in any order, the target's not needed. Unseen categories count as missing and columns that were
-            not there in training are ignored, with a warning.
+        df : DataFrame, Series, dict or list of dict
+            Columns in any order, the target's not needed; a series or a dict of single values is one row. Categories
+            that no training row had count as missing and columns that were not there in training are ignored, with
+            a warning.
         decode : bool, default False
             Return class names instead of log-probabilities (values, for a regression).
 
@@ -89,20 +95,41 @@ class TabularLearner(Learner):
             raise DataError("it is not known what is predicted, so there is nothing to decode.")
         return self.data.target.decode(preds)
 
-    def dl_from_df(self, df: pd.DataFrame, bs: int = 4096) -> TensorLoader:
+    def dl_from_df(self, df: Rows, bs: int = 4096) -> TensorLoader:
         """Prepare raw rows as in training and return a loader of them, for `predict_dl`."""
-        mapper = self._mapper("raw rows cannot be prepared")
-        prepared = mapper.transform(df)
-        xs = frame_tensors(prepared, self.data.cat_sz, self.data.cont_flds)
-        return TensorLoader(xs, torch.zeros(len(df)), bs, widen=True)
+        data, mapper = self.data, self._mapper("raw rows cannot be prepared")
+        prepared = mapper.transform(as_frame(df))
+        cats, conts = frame_tensors(prepared, data.cat_sz, data.cont_flds)
+        self.coverage.apply(cats, conts, data.cat_flds, data.cont_flds, mapper, "preparing the rows", stacklevel=2)
+        return TensorLoader((cats, conts), torch.zeros(len(prepared)), bs, widen=True)
+
+    @property
+    def coverage(self) -> Coverage:
+        """What no training row held, of the present data nor of earlier ones prepared alike (`set_data`)."""
+        return self.data.coverage if self._coverage is None else self._coverage
+
+    def set_data(self, data: DataBunch) -> None:
+        """Go on with other rows: the model stays, and what it learned of the earlier ones still counts.
+
+        Raises
+        ------
+        DataError
+            If the classes differ from the present ones.
+        """
+        before, alike = (
+            self.coverage,
+            isinstance(data, ColumnarModelData) and preparation(data) == preparation(self.data),
+        )
+        super().set_data(data)
+        self._coverage = before.joined(self.data.coverage) if alike else None
 
     # ---------------------------------------------------------------- saving
 
     def _identity(self) -> dict[str, str]:
-        return {"preparation": digest(data_to_recipe(self.data))}
+        return {"preparation": digest(preparation(self.data))}
 
     def _recipe(self) -> dict[str, Any]:
-        return {"data": data_to_recipe(self.data), "model": self.config}
+        return {"data": data_to_recipe(self.data, self.coverage), "model": self.config}
 
     def _mapper(self, consequence: str) -> Mapper:
         mapper = self.data.mapper
@@ -313,7 +340,8 @@ class TabularLearner(Learner):
             scale = (column.std, column.mean) if isinstance(column, NumberColumn) else (1.0, 0.0)
             values = [v * scale[0] + scale[1] for v in inputs]
             into = conts
-            flag = self.data.cont_flds.index(f"{var}_na") if f"{var}_na" in self.data.cont_flds else None
+            flagged = isinstance(column, NumberColumn) and column.flag and f"{var}_na" in self.data.cont_flds
+            flag = self.data.cont_flds.index(f"{var}_na") if flagged else None
         else:
             names = (*self.data.cat_flds, *self.data.cont_flds)
             raise DataError(f"there is no column {var!r}; there are: {', '.join(map(str, names[:20]))}.")
@@ -384,7 +412,7 @@ class TabularLearner(Learner):
             if isinstance(column, CategoryColumn):
                 of_output |= dict.fromkeys(column.outputs, column.name)
             else:
-                of_output |= {column.name: column.name, f"{column.name}_na": column.name}
+                of_output |= dict.fromkeys(column.outputs, column.name)
         found: dict[Any, tuple[list[int], list[int]]] = {}
         for part, names in enumerate((self.data.cat_flds, self.data.cont_flds)):
             for j, name in enumerate(names):

@@ -10,22 +10,32 @@ from torch import nn
 
 from learnkit.data.targets import Target
 from learnkit.tabular.architecture import build_model
+from learnkit.tabular.coverage import Coverage
 from learnkit.tabular.data import ColumnarModelData
 from learnkit.tabular.mapper import Mapper
 
 if TYPE_CHECKING:
     from learnkit.tabular.learner import TabularLearner
 
-__all__ = ["data_to_recipe", "make_learner", "make_model"]
+__all__ = ["data_to_recipe", "make_learner", "make_model", "preparation"]
 
 
-def data_to_recipe(data: ColumnarModelData) -> dict[str, Any]:
-    """Describe the columns and how they were made."""
-    return {
-        "mapper": None if data.mapper is None else data.mapper.to_dict(),
-        "cat_sz": [[name, size] for name, size in data.cat_sz],
-        "cont_flds": data.cont_flds,
-    }
+def preparation(data: ColumnarModelData) -> dict[str, Any]:
+    """Describe the columns and how they were made, by which weights are known to fit them.
+
+    Which rows were for training is no part of it, nor what only guards against mistakes: neither changes what a code or
+    a number means.
+    """
+    mapper = None if data.mapper is None else data.mapper.to_dict()
+    for column in () if mapper is None else mapper["columns"]:
+        column.pop("boolean", None)
+    return {"mapper": mapper, "cat_sz": [[name, size] for name, size in data.cat_sz], "cont_flds": data.cont_flds}
+
+
+def data_to_recipe(data: ColumnarModelData, coverage: Coverage) -> dict[str, Any]:
+    """Describe the columns, how they were made, and what the training rows lacked."""
+    mapper = None if data.mapper is None else data.mapper.to_dict()
+    return preparation(data) | {"mapper": mapper, "coverage": coverage.to_data()}
 
 
 def make_model(recipe: dict[str, Any]) -> nn.Module | None:
@@ -50,6 +60,7 @@ def make_learner(
         cat_sz=[(name, size) for name, size in saved["cat_sz"]],
         cont_flds=saved["cont_flds"],
         mapper=None if saved["mapper"] is None else Mapper.from_dict(saved["mapper"]),
+        coverage=Coverage.from_data(saved.get("coverage")),
     )
     learn = TabularLearner(data, model, **{"opt_fn": adamw, **options})
     learn.config = recipe["model"]

@@ -103,8 +103,9 @@ class _TabularEstimator(BaseEstimator):
             learn.fit_one_cycle(self.epochs, lr, wds=self.wd)
         # The rows are no longer needed, and a pickle of the estimator should not carry them.
         learn.data = ColumnarModelData(
-            data.path, [], target=data.target, cat_sz=data.cat_sz, cont_flds=data.cont_flds, mapper=data.mapper
-        )
+            data.path, [], target=data.target, cat_sz=data.cat_sz, cont_flds=data.cont_flds, mapper=data.mapper,
+            coverage=data.coverage,
+        )  # fmt: skip
         self.learner_: TabularLearner = learn
 
     def _predict(self, X: Any) -> NDArray[Any]:

@@ -180,8 +180,8 @@ def test_loader_gathers_many_batches_at_once_and_gives_each_row_once():
 
 def test_a_column_of_a_frame_as_target_needs_no_copy_by_hand(tmp_path):
     frame = pd.DataFrame({"a": [0, 1, 2, 1], "y": np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32)})
-    md = ColumnarModelData.from_data_frame(tmp_path, [0], frame[["a"]], frame["y"], ["a"], 2)  # read-only in pandas 3
-    np.testing.assert_array_equal(md.val_y.reshape(-1), [1.0])
+    md = ColumnarModelData.from_data_frame(tmp_path, [3], frame[["a"]], frame["y"], ["a"], 2)  # read-only in pandas 3
+    np.testing.assert_array_equal(md.val_y.reshape(-1), [4.0])
 
 
 def test_read_only_arrays_are_taken_as_they_are(tmp_path):

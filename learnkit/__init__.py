@@ -6,6 +6,8 @@ A `Learner` wraps a `DataBunch` and a model; everything else is a callback on on
 
 __version__ = "0.1.0"  # before the imports below, which read it
 
+from typing import TYPE_CHECKING
+
 from learnkit.core.device import VV, T, V, default_device, seed_everything, to_np
 from learnkit.core.errors import (
     CheckpointError,
@@ -18,6 +20,7 @@ from learnkit.core.errors import (
 )
 from learnkit.core.hooks import ActivationStats, SaveFeatures
 from learnkit.core.layers import AdaptiveConcatPool2d, Flatten, children
+from learnkit.core.old_names import old_package_names
 from learnkit.core.plots import plot_confusion_matrix, plots
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loaders import TensorLoader
@@ -178,3 +181,6 @@ __all__ = [
     "triangle",
     "validate",
 ]
+
+if not TYPE_CHECKING:  # a checker would take every name for one that is there
+    __getattr__ = old_package_names(__name__)

@@ -45,6 +45,7 @@ from torchvision.models import (
 from learnkit.core.device import VV, T, V, map_tensors, to_np
 from learnkit.core.errors import DataError, check_fraction
 from learnkit.core.layers import children, set_trainable
+from learnkit.core.old_names import old_package_names
 from learnkit.core.plots import plots
 from learnkit.data.files import PathLike
 from learnkit.data.split import check_val_idxs
@@ -517,3 +518,7 @@ def predict(m: nn.Module, dl: Iterable[Any]) -> NDArray[Any]:
     (4, 2)
     """
     return to_np(predictions.predict(m, dl).preds)
+
+
+if not TYPE_CHECKING:  # a checker would take every name for one that is there
+    __getattr__ = old_package_names(__name__)

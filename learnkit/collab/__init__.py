@@ -1,5 +1,7 @@
 """Ratings: collaborative filtering from tables of who liked what, and the answers people ask of it."""
 
+from typing import TYPE_CHECKING
+
 from learnkit.collab.coldstart import ColdStart
 from learnkit.collab.data import CollabFilterData, CollabFilterDataset
 from learnkit.collab.ids import Vocabulary
@@ -9,6 +11,7 @@ from learnkit.collab.loaders import RankingLoader, RatingLoader
 from learnkit.collab.metrics import rank_held_out, ranking_metrics
 from learnkit.collab.models import EmbeddingDot, EmbeddingDotBias, EmbeddingModel, EmbeddingNet
 from learnkit.collab.ranking import Preference, RankingMetrics, bpr_loss
+from learnkit.core.old_names import old_package_names
 from learnkit.data.split import get_cv_idxs
 
 __all__ = [
@@ -31,3 +34,6 @@ __all__ = [
     "rank_held_out",
     "ranking_metrics",
 ]
+
+if not TYPE_CHECKING:  # a checker would take every name for one that is there
+    __getattr__ = old_package_names(__name__)

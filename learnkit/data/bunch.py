@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
+from learnkit.core.old_names import old_attributes
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.check import check_data
 from learnkit.data.files import PathLike
-from learnkit.data.loaders import generators, split_batch
+from learnkit.data.loaders import TensorLoader, generators, split_batch
 from learnkit.data.targets import MultiCategory, Target
 
 __all__ = ["DataBunch"]
 
 
+@old_attributes
 class DataBunch:
     """Training, validation and test loaders with what the rest of the library needs to know of them.
 
@@ -77,6 +79,16 @@ class DataBunch:
     def test_ds(self) -> Any:
         """The dataset behind `test_dl`."""
         return _dataset(self.test_dl, "test_dl")
+
+    @property
+    def trn_y(self) -> NDArray[Any]:
+        """Encoded targets of the training set, in its order (a loader may shuffle them)."""
+        if isinstance(self.trn_dl, TensorLoader):
+            return np.asarray(to_np(self.trn_dl.tensors[-1]))
+        y = getattr(getattr(self.trn_dl, "dataset", None), "y", None)
+        if y is None:
+            raise DataError("the training data keeps no array of targets; read them from the batches of `trn_dl`.")
+        return np.asarray(y)
 
     @property
     def val_y(self) -> NDArray[Any]:

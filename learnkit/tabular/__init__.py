@@ -1,5 +1,8 @@
 """Tables: features from dates and history, preprocessing that is data, entity embeddings, scikit-learn estimators."""
 
+from typing import TYPE_CHECKING
+
+from learnkit.core.old_names import old_package_names
 from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order
 from learnkit.tabular.columns import apply_cats, cont_cat_split, df_shrink, train_cats
 from learnkit.tabular.data import ColumnarModelData
@@ -42,3 +45,6 @@ __all__ = [
     "split_by_order",
     "train_cats",
 ]
+
+if not TYPE_CHECKING:  # a checker would take every name for one that is there
+    __getattr__ = old_package_names(__name__)

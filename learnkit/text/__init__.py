@@ -1,5 +1,8 @@
 """Text: language models on a stream of it, classifiers on their encoders, text that they make up."""
 
+from typing import TYPE_CHECKING
+
+from learnkit.core.old_names import old_package_names
 from learnkit.text.awd_lstm import (
     AWDLSTM,
     Encoded,
@@ -66,3 +69,6 @@ __all__ = [
     "seq2seq_reg",
     "start_from_vectors",
 ]
+
+if not TYPE_CHECKING:  # a checker would take every name for one that is there
+    __getattr__ = old_package_names(__name__)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.optim import Optimizer
 
 from learnkit.core.errors import DataError, check_positive
+from learnkit.core.old_names import old_arguments
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.text.corpus import build_corpus, text_files
@@ -237,6 +238,7 @@ class LanguageModelData(DataBunch):
             raise DataError(f"this data bunch has no `{name}`.")
         return [TextItem(TokenList(ids, self.field.vocab), ids)]
 
+    @old_arguments
     def get_model(
         self,
         opt_fn: Callable[..., Optimizer] | None,

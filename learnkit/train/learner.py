@@ -24,6 +24,7 @@ from learnkit.core.device import T, default_device, to_np
 from learnkit.core.errors import CheckpointError, DataError, TrainingError, check_positive
 from learnkit.core.hooks import ModelSummary, summarize
 from learnkit.core.layers import batch_norms, set_trainable
+from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.precision import autocast_for
 from learnkit.core.preserve import model_lock, preserve_model, preserve_rng
 from learnkit.data.bunch import DataBunch
@@ -58,6 +59,7 @@ from learnkit.train.watch import SaveBest
 __all__ = ["Learner"]
 
 
+@old_attributes
 class Learner:
     """A data bunch and a model, ready to train.
 
@@ -118,6 +120,7 @@ class Learner:
     _application: ClassVar[str] = "any"
     _settings: ClassVar[tuple[str, ...]] = ("precision", "accumulate", "clip", "channels_last")
 
+    @old_arguments
     def __init__(
         self,
         data: DataBunch,
@@ -163,6 +166,7 @@ class Learner:
 
     # ---------------------------------------------------------------- training
 
+    @old_arguments
     def fit(
         self,
         lrs: LRs,
@@ -483,6 +487,7 @@ class Learner:
         given = {name: value for name, value in (("metrics", metrics), ("callbacks", callbacks)) if value is not None}
         return method(**{**arguments, **given}, checkpoint=checkpoints)
 
+    @old_arguments
     def lr_find(
         self, start_lr: float = 1e-5, end_lr: float = 10, n_iter: int = 100, *, wds: LRs | None = None
     ) -> LRFindResult:
@@ -609,6 +614,16 @@ class Learner:
                 precision=self.precision,
                 channels_last=self.channels_last,
             )
+
+    @property
+    def models_path(self) -> Path:
+        """Where `save` writes."""
+        return self.data.path / "models"
+
+    @property
+    def tmp_path(self) -> Path:
+        """Where smaller copies of pictures, and activations, are kept."""
+        return self.data.path / "tmp"
 
     # ---------------------------------------------------------------- which layers train
 
@@ -1020,7 +1035,7 @@ class Learner:
         return self.data.target.to_proba(to_np(preds))
 
     def _weights_file(self, name: PathLike) -> Path:
-        return weights_path(self.data.path / "models" / Path(name))
+        return weights_path(self.models_path / Path(name))
 
 
 def _is_loss_of(crit: Any, target: Target | None) -> bool:

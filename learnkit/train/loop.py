@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from learnkit.core.errors import DataError, TrainingError, check_positive
 from learnkit.core.layers import model_device, set_train_mode
+from learnkit.core.old_names import old_arguments
 from learnkit.core.precision import Autocast, autocast_for
 from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.loaders import DeviceLoader, generators, n_batches
@@ -185,6 +186,7 @@ class Phase:
         return exc is not None and scope <= self.scope
 
 
+@old_arguments
 def fit(
     model: nn.Module,
     data: Loaders,

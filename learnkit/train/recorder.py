@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from learnkit.core.errors import LearnkitError
+from learnkit.core.old_names import old_arguments
 from learnkit.core.plots import get_ax
 from learnkit.train.events import Callback
 from learnkit.train.optim import get_momentum
@@ -180,6 +181,7 @@ class Recorder(Callback):
 
         return pd.DataFrame(self.epochs)
 
+    @old_arguments
     def plot(self, skip_start: int = 10, skip_end: int = 5, *, ax: Axes | None = None) -> Axes:
         """Draw the latest `lr_find`: loss against learning rate, with the three suggestions.
 
@@ -212,6 +214,7 @@ class Recorder(Callback):
             twin.set_ylabel("momentum", color="tab:orange")
         return ax
 
+    @old_arguments
     def plot_loss(self, skip_start: int = 0, *, ax: Axes | None = None) -> Axes:
         """Draw the training loss of every batch, its running average, and the validation loss per epoch."""
         self._need_fit()

@@ -1,6 +1,9 @@
 """Pictures: data from folders and arrays, transforms, pretrained architectures, `ConvLearner`."""
 
+from typing import TYPE_CHECKING
+
 from learnkit.core.hooks import SaveFeatures
+from learnkit.core.old_names import old_package_names
 from learnkit.core.plots import plot_confusion_matrix, plots
 from learnkit.data.split import get_cv_idxs
 from learnkit.vision.augment import (
@@ -74,3 +77,6 @@ __all__ = [
     "transforms_top_down",
     "verify_images",
 ]
+
+if not TYPE_CHECKING:  # a checker would take every name for one that is there
+    __getattr__ = old_package_names(__name__)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from learnkit.core.device import T, to_np
 from learnkit.core.errors import DataError, check_choice
+from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.plots import plots
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ImageClassifierData", "ImageDataset"]
 
 
+@old_attributes
 class ImageDataset(ItemDataset):
     """Pictures, files or rows of an array, with their encoded targets.
 
@@ -122,6 +124,11 @@ class ImageClassifierData(DataBunch):
         return self.augmented(False)
 
     @property
+    def test_aug_dl(self) -> ItemLoader:
+        """The test pictures, in order, with the training transforms."""
+        return self.augmented(True)
+
+    @property
     def fix_dl(self) -> ItemLoader:
         """The training pictures, in order, with the validation transforms."""
         return self._with_tfm(self.trn_dl, self.val_ds.tfm)
@@ -152,6 +159,7 @@ class ImageClassifierData(DataBunch):
         return getattr(getattr(self.trn_dl, "dataset", None), "sz", None)
 
     @classmethod
+    @old_arguments
     def from_paths(
         cls,
         path: PathLike,

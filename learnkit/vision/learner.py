@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from learnkit.core.device import T
 from learnkit.core.errors import DataError
+from learnkit.core.old_names import old_arguments
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
@@ -64,6 +65,7 @@ class ConvLearner(Learner):
     _said_no_augmentation = False
 
     @classmethod
+    @old_arguments
     def pretrained(
         cls,
         arch: Arch,
@@ -168,6 +170,7 @@ class ConvLearner(Learner):
         return learn
 
     @classmethod
+    @old_arguments
     def from_model_data(
         cls,
         model: nn.Module,

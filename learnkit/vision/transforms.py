@@ -19,6 +19,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as V2
 
 from learnkit.core.errors import DataError, check_choice, check_positive
+from learnkit.core.old_names import old_arguments
 from learnkit.data.dataset import seeded_globals
 from learnkit.vision.augment import Augment, Draw, RandomCrop, RandomZoom
 from learnkit.vision.models import Stats, arch_stats
@@ -177,6 +178,7 @@ class ImageTransforms:
         return f"ImageTransforms(sz={self.sz}, stats={self.stats}, aug_tfms={self.aug_tfms}, crop={self.crop!r}, pad={self.pad})"
 
 
+@old_arguments
 def tfms_from_stats(
     stats: Any,
     sz: int,
@@ -227,6 +229,7 @@ def tfms_from_stats(
     return trn, ImageTransforms(sz, stats, crop=fit_by)
 
 
+@old_arguments
 def tfms_from_model(
     arch: Any,
     sz: int,

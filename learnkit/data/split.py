@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -67,6 +70,16 @@ def split_by_order(values: ArrayLike, val_pct: float = 0.2) -> NDArray[np.int64]
     array of int64
         Sorted indices of the validation set.
 
+    Raises
+    ------
+    DataError
+        If values are missing, do not sort, or are nearly all the same.
+
+    Warns
+    -----
+    UserWarning
+        If the values are text, which is in the order of its letters: "10" comes before "9".
+
     Examples
     --------
     >>> from learnkit import split_by_order
@@ -75,9 +88,20 @@ def split_by_order(values: ArrayLike, val_pct: float = 0.2) -> NDArray[np.int64]
     """
     check_fraction("val_pct", val_pct)
     array = np.asarray(values)
-    if not len(array) or (array != array).any():  # only a missing value differs from itself
+    if array.ndim != 1:
+        raise DataError(f"`values` must be one value per item, of shape (n,); got shape {array.shape}.")
+    if not len(array) or _is_missing(array).any():
         raise DataError("`values` must be there for every item; some are missing, or there are no items.")
-    cut = np.sort(array)[len(array) - max(int(len(array) * val_pct), 1)]
+    if array.dtype.kind in "USO" and isinstance(array[0], str):
+        warnings.warn(
+            f"`values` is text, such as {str(array[0])!r}, and is put in the order of its letters: '10' before '9', '02.01.2016' "
+            "before '03.01.2015'. For dates pass pd.to_datetime(values), for numbers pd.to_numeric(values).",
+            stacklevel=2,
+        )
+    try:
+        cut = np.sort(array)[len(array) - max(int(len(array) * val_pct), 1)]
+    except TypeError as exc:
+        raise DataError(f"`values` must be of one type that sorts: {exc}.") from exc
     if (array >= cut).all():
         raise DataError(f"too many items share the value {cut}: nothing would be left to train on.")
     return np.flatnonzero(array >= cut)
@@ -168,3 +192,16 @@ def check_val_idxs(val_idxs: ArrayLike, n: int) -> NDArray[np.int64]:
     if len(idxs) == n:
         raise DataError(f"`val_idxs` holds all {n} items, so nothing would be left to train on.")
     return idxs
+
+
+def _is_missing(array: NDArray[Any]) -> NDArray[np.bool_]:
+    if array.dtype != object:
+        return array != array  # only a missing value differs from itself
+    return np.fromiter((value is None or _differs_from_itself(value) for value in array), bool, len(array))
+
+
+def _differs_from_itself(value: Any) -> bool:
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas' NA is neither
+        return True

@@ -1,8 +1,10 @@
 """Validation sets: the size asked for, never everything, never twice the same item."""
 
+import datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +64,29 @@ def test_split_by_order_takes_dates_and_refuses_missing_ones() -> None:
     assert split_by_order(dates, 0.4).tolist() == [0]
     with pytest.raises(DataError, match="missing"):
         split_by_order([1.0, float("nan"), 3.0, 2.0], 0.25)
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), pd.NaT, pd.NA])
+def test_split_by_order_refuses_a_gap_among_objects(gap: Any) -> None:
+    for values in ([datetime.date(2015, 1, 1), gap, datetime.date(2015, 1, 2)], [1, gap, 2], ["a", gap, "b"]):
+        with pytest.raises(DataError, match="must be there for every item"):
+            split_by_order(np.array(values, dtype=object), 0.3)
+
+
+def test_split_by_order_of_objects_and_of_text() -> None:
+    dates = pd.Series(pd.to_datetime(["2015-03-01", "2015-01-01", "2015-02-01"]))
+    kinds: list[Any] = [dates, dates.dt.date, dates.dt.tz_localize("Europe/Paris"), dates.dt.to_period("D")]
+    for values in kinds:
+        assert split_by_order(values, 0.4).tolist() == [0]
+    text = ["10.01.2015", "02.01.2016", "03.01.2015"]
+    with pytest.warns(UserWarning, match=r"`values` is text, such as '10.01.2015'.*For dates pass pd.to_datetime"):
+        assert split_by_order(text, 0.4).tolist() == [0]
+    with pytest.warns(UserWarning, match="is text"):
+        split_by_order(pd.Series(text), 0.4)
+    with pytest.raises(DataError, match="one type that sorts"):
+        split_by_order(np.array([1, "a", 2], dtype=object), 0.4)
+    with pytest.raises(DataError, match=r"got shape \(2, 2\)"):
+        split_by_order([[1, 2], [3, 4]], 0.4)
 
 
 @given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=60), fractions, st.integers(0, 5))

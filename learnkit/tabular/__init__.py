@@ -6,7 +6,8 @@ from learnkit.core.old_names import old_package_names
 from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order
 from learnkit.tabular.columns import apply_cats, cont_cat_split, df_shrink, train_cats
 from learnkit.tabular.data import ColumnarModelData
-from learnkit.tabular.dates import add_datepart, get_elapsed, join_df, rolling_means, rolling_sums
+from learnkit.tabular.dates import add_datepart, get_elapsed, rolling_means, rolling_sums
+from learnkit.tabular.join import join_df
 from learnkit.tabular.learner import TabularLearner
 from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
 from learnkit.tabular.model import MixedInputModel, PiecewiseLinear, quantile_edges

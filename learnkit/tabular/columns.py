@@ -342,7 +342,7 @@ def as_frame(rows: Rows) -> pd.DataFrame:
     if isinstance(rows, pd.DataFrame):
         return rows
     if isinstance(rows, pd.Series):
-        return pd.DataFrame([dict(zip(rows.index, rows.tolist(), strict=True))], index=[rows.name])
+        return pd.DataFrame([dict(zip(rows.index, rows.tolist(), strict=True))])
     if isinstance(rows, Mapping):
         several = [name for name, value in rows.items() if pd.api.types.is_list_like(value)]
         try:
@@ -364,3 +364,14 @@ def names_of(names: Any) -> list[Any]:
 def some(values: Sequence[Any], n: int = 5) -> str:
     """Return the first `n` values as text, for a message."""
     return ", ".join(map(str, values[:n])) + (", ..." if len(values) > n else "")
+
+
+def check_column(df: pd.DataFrame, name: Any, frame: str = "df") -> None:
+    """Refuse a frame that has no column of this name, or several."""
+    if not isinstance(df, pd.DataFrame):
+        raise TypeError(f"`{frame}` must be a pandas DataFrame; got {type(df).__name__}.")
+    found = int((df.columns == name).sum())
+    if found != 1:
+        listing = ", ".join(map(str, df.columns[:8])) + (", ..." if len(df.columns) > 8 else "")
+        problem = f"more than one column {name!r}" if found else f"no column {name!r}"
+        raise DataError(f"`{frame}` has {problem}; its columns are: {listing}.")

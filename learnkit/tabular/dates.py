@@ -1,4 +1,4 @@
-"""Features from dates and from a table's history: date parts, days since an event, rolling sums, joins.
+"""Features from dates and from a table's history: date parts, days since an event, rolling sums.
 
 Plain pandas in, plain pandas out; nothing here touches torch. Everything works on whole columns, so a million
 rows take seconds.
@@ -16,8 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, check_positive
+from learnkit.tabular.columns import check_column, column_of, kind_of, some
 
-__all__ = ["add_datepart", "get_elapsed", "join_df", "rolling_means", "rolling_sums"]
+__all__ = ["add_datepart", "get_elapsed", "rolling_means", "rolling_sums"]
 
 DATE_PARTS = (
     "Year", "Month", "Week", "Day", "Dayofweek", "Dayofyear",
@@ -28,10 +29,13 @@ _PANDAS_NAMES = {"Dayofweek": "day_of_week", "Dayofyear": "day_of_year"}
 US_PER_DAY = 86_400_000_000
 
 
-def add_datepart(df: pd.DataFrame, fld: str, drop: bool = True, time: bool = False) -> pd.DataFrame:
+def add_datepart(
+    df: pd.DataFrame, fld: str, drop: bool = True, time: bool = False, *, prefix: str | None = None
+) -> pd.DataFrame:
     """Add the parts of a date as columns: year, month, week, day, day of week and of year, period ends, seconds.
 
-    The names start with `fld` without a final "Date": `saledate` gives `saleYear`, `Date` gives `Year`.
+    The names start with `prefix`, or else with `fld` without a final "Date": `saledate` gives `saleYear`, `Date` gives
+    `Year`.
 
     Parameters
     ----------
@@ -40,9 +44,11 @@ def add_datepart(df: pd.DataFrame, fld: str, drop: bool = True, time: bool = Fal
     fld : str
         A column of dates, or of text that reads as dates.
     drop : bool, default True
-        Remove `fld`.
+        Remove `fld`. Without it the column stays, as datetimes.
     time : bool, default False
         Also add `Hour`, `Minute` and `Second`.
+    prefix : str, optional
+        What the new names start with.
 
     Returns
     -------
@@ -53,7 +59,7 @@ def add_datepart(df: pd.DataFrame, fld: str, drop: bool = True, time: bool = Fal
     Raises
     ------
     DataError
-        If there is no such column, or it holds no dates.
+        If there is no such column, it holds no dates, or the frame has a column with one of the new names.
 
     Examples
     --------
@@ -66,7 +72,15 @@ def add_datepart(df: pd.DataFrame, fld: str, drop: bool = True, time: bool = Fal
     1  2015      8    1          5         False  1438387200
     """
     dates = _dates(df, fld)
-    prefix = re.sub("[Dd]ate$", "", fld)
+    start = re.sub("[Dd]ate$", "", str(fld)) if prefix is None else prefix
+    parts = DATE_PARTS + (TIME_PARTS if time else ())
+    new = [start + part for part in (*parts, "Elapsed")]
+    taken = [name for name in new if name in df.columns and not (drop and name == fld)]
+    if taken:
+        raise DataError(
+            f"the parts of {fld!r} would overwrite column(s) of the frame: {some(taken)}. Rename or drop them, or call the new "
+            "ones otherwise: add_datepart(..., prefix='...')."
+        )
     missing = dates.isna()
     none_missing = not missing.any()
 
@@ -74,89 +88,20 @@ def add_datepart(df: pd.DataFrame, fld: str, drop: bool = True, time: bool = Fal
         # Whole numbers when every date is there, floats with NaN when not, whatever pandas gives.
         return values.astype("int64" if none_missing else "float64")
 
-    for part in DATE_PARTS + (TIME_PARTS if time else ()):
+    if not drop:
+        df[fld] = dates
+    elif fld not in new:
+        del df[fld]
+    for part in parts:
         if part == "Week":
-            df[prefix + part] = number(dates.dt.isocalendar().week.astype("Int64"))
+            df[start + part] = number(dates.dt.isocalendar().week.astype("Int64"))
         else:
             values = getattr(dates.dt, _PANDAS_NAMES.get(part, part.lower()))
-            df[prefix + part] = values.fillna(False).astype(bool) if part.startswith("Is_") else number(values)
+            df[start + part] = values.fillna(False).astype(bool) if part.startswith("Is_") else number(values)
     utc = dates if dates.dt.tz is None else dates.dt.tz_convert("UTC").dt.tz_localize(None)
     seconds = pd.Series(utc.to_numpy().astype("datetime64[s]").astype("int64"), index=df.index)
-    df[prefix + "Elapsed"] = number(seconds if none_missing else seconds.astype("float64").mask(missing))
-    if drop and fld in df:
-        del df[fld]
+    df[start + "Elapsed"] = number(seconds if none_missing else seconds.astype("float64").mask(missing))
     return df
-
-
-def join_df(
-    left: pd.DataFrame,
-    right: pd.DataFrame,
-    left_on: str | Sequence[str],
-    right_on: str | Sequence[str] | None = None,
-    suffix: str = "_y",
-) -> pd.DataFrame:
-    """Look every row of `left` up in `right`: a left outer join that says what it did not find.
-
-    Parameters
-    ----------
-    left, right : DataFrame
-        Rows of `left` keep their order. Give `right` one row per key.
-    left_on : str or sequence of str
-        The key in `left`.
-    right_on : str or sequence of str, optional
-        The key in `right`, where it is called otherwise.
-    suffix : str, default "_y"
-        Added to the names of columns of `right` that `left` has too.
-
-    Returns
-    -------
-    DataFrame
-        With a new index 0, 1, ... Columns from `right` are missing where nothing matched.
-
-    Raises
-    ------
-    DataError
-        If a key column is missing.
-
-    Warns
-    -----
-    UserWarning
-        With the number of rows that found no match, and if `right` holds a key twice, which repeats rows.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from learnkit.tabular import join_df
-    >>> sales = pd.DataFrame({"Store": [1, 2, 1], "Sales": [5, 6, 7]})
-    >>> join_df(sales, pd.DataFrame({"Store": [1, 2], "State": ["HE", "BY"]}), "Store")
-       Store  Sales State
-    0      1      5    HE
-    1      2      6    BY
-    2      1      7    HE
-    """
-    left_keys = [left_on] if isinstance(left_on, str) else list(left_on)
-    right_keys = left_keys if right_on is None else [right_on] if isinstance(right_on, str) else list(right_on)
-    for name, frame, keys in (("left", left, left_keys), ("right", right, right_keys)):
-        for key in keys:
-            _check_column(frame, key, name)
-    # The indicator has a name of its own, which neither table can have by chance.
-    joined = left.merge(
-        right, how="left", left_on=left_keys, right_on=right_keys, suffixes=("", suffix), indicator="_join_df_found"
-    )
-    unmatched = int((joined.pop("_join_df_found") == "left_only").sum())
-    if unmatched:
-        warnings.warn(
-            f"join_df: {unmatched:,} of {len(left):,} rows found no match on {', '.join(map(str, left_keys))}; their "
-            "new columns are missing values.",
-            stacklevel=2,
-        )
-    if len(joined) > len(left):
-        warnings.warn(
-            f"join_df: the result has {len(joined):,} rows, `left` has {len(left):,}: `right` holds some keys more than "
-            f"once. For one row each, pass right.drop_duplicates({right_keys}).",
-            stacklevel=2,
-        )
-    return joined
 
 
 def get_elapsed(df: pd.DataFrame, fld: str, pre: str, group: str = "Store", date: str = "Date") -> pd.DataFrame:
@@ -170,7 +115,7 @@ def get_elapsed(df: pd.DataFrame, fld: str, pre: str, group: str = "Store", date
     df : DataFrame
         Changed in place. Its order within each group decides.
     fld : str
-        True or non-zero where the event happens; a missing value is no event.
+        A column of booleans or numbers: true or non-zero where the event happens. A missing value is no event.
     pre : str
         Start of the new column's name: `"After"`, `"Before"`.
     group, date : str
@@ -184,7 +129,8 @@ def get_elapsed(df: pd.DataFrame, fld: str, pre: str, group: str = "Store", date
     Raises
     ------
     DataError
-        If a column is missing, or the dates of a group neither rise nor fall.
+        If a column is missing, `fld` holds neither booleans nor numbers, the frame has a column of the new name, or
+        the dates of a group neither rise nor fall.
 
     Examples
     --------
@@ -194,7 +140,12 @@ def get_elapsed(df: pd.DataFrame, fld: str, pre: str, group: str = "Store", date
     >>> get_elapsed(df, "Promo", "After")["AfterPromo"].tolist()
     [nan, 0.0, 1.0, nan]
     """
-    _check_column(df, fld)
+    check_column(df, fld)
+    if pre + fld in df.columns:
+        raise DataError(
+            f"the days from {fld!r} would overwrite the frame's column {pre + fld!r}; drop it first, or use another `pre`."
+        )
+    happened = _numbers(column_of(df, fld), fld, "Say where the event happens: df[{name!r}] = df[{name!r}] == ...")
     order, starts = _group_order(df, group)
     moments = _moments(df, date)[order]
     step = np.diff(moments)
@@ -205,7 +156,7 @@ def get_elapsed(df: pd.DataFrame, fld: str, pre: str, group: str = "Store", date
             f"the rows of each {group!r} must be in order of {date!r}. Sort first: "
             f"df.sort_values([{group!r}, {date!r}]), with ascending=[True, False] for the days until."
         )
-    event = df[fld].fillna(0).astype(bool).to_numpy()[order]
+    event = ((happened != 0) & ~np.isnan(happened))[order]
     position = np.arange(len(df))
     latest = np.maximum.accumulate(np.where(event, position, -1))
     first = np.repeat(starts, np.diff(np.append(starts, len(df))))
@@ -248,12 +199,17 @@ def rolling_sums(
     -------
     DataFrame
         Columns `{col}_bw` (`{col}_fw` with `forward`), with the rows and the index of `df`; NaN where the window
-        holds no value. Add them with `df.join(...)` or `pd.concat([df, ...], axis=1)`.
+        holds no value. Add them by position, which is right whatever the index: `df[sums.columns] = sums.to_numpy()`.
 
     Raises
     ------
     DataError
         If a column is missing or holds no numbers, or dates are missing.
+
+    Warns
+    -----
+    UserWarning
+        If the index of `df` holds a label more than once: `df.join(...)` would repeat rows.
 
     Examples
     --------
@@ -312,7 +268,11 @@ def _rolling(
 ) -> pd.DataFrame:
     names = [cols] if isinstance(cols, str) else list(cols)
     for name in names:
-        _check_column(df, name)
+        check_column(df, name)
+    columns = [
+        _numbers(column_of(df, name), name, "Sums and means are of numbers; leave it out, or convert it first.")
+        for name in names
+    ]
     moments = _moments(df, date)
     if forward:
         moments = -moments  # ahead in time is back in minus time
@@ -336,8 +296,8 @@ def _rolling(
     begin = np.maximum(begin, first)
     empty = begin >= end
     out: dict[str, NDArray[np.float64]] = {}
-    for name in names:
-        values = _numbers(df[name], name)[order]
+    for name, column in zip(names, columns, strict=True):
+        values = column[order]
         known = ~np.isnan(values)
         total = _window_sums(np.where(known, values, 0.0), begin, end)
         count = end - begin if known.all() else _window_sums(known.astype(np.float64), begin, end)
@@ -345,6 +305,12 @@ def _rolling(
         result = np.empty(n)
         result[order] = total / np.maximum(count, 1) if mean else total
         out[f"{name}{'_mean' if mean else ''}_{'fw' if forward else 'bw'}"] = result
+    if not df.index.is_unique:
+        warnings.warn(
+            "the frame's index holds labels more than once, so df.join(...) would repeat rows; add the result by position: "
+            "df[sums.columns] = sums.to_numpy().",
+            stacklevel=3,
+        )
     return pd.DataFrame(out, index=df.index)
 
 
@@ -365,7 +331,7 @@ def _group_order(
     df: pd.DataFrame, group: str, moments: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the positions of the rows group by group (in order of `moments`), and where each group starts."""
-    _check_column(df, group)
+    check_column(df, group)
     codes = pd.factorize(df[group], use_na_sentinel=False)[0]
     order = np.argsort(codes, kind="stable") if moments is None else np.lexsort((moments, codes))
     sorted_codes = codes[order]
@@ -392,8 +358,10 @@ def _microseconds(window: str) -> int:
 
 
 def _dates(df: pd.DataFrame, fld: str) -> pd.Series[Any]:
-    _check_column(df, fld)
+    check_column(df, fld)
     column = df[fld]
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return column.dt.to_timestamp()
     if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
         dates = pd.to_datetime(column)  # Arrow's dates become pandas' own
         return dates if hasattr(dates, "dt") and not hasattr(dates.dtype, "pyarrow_dtype") else _from_arrow(dates)
@@ -406,7 +374,8 @@ def _dates(df: pd.DataFrame, fld: str) -> pd.Series[Any]:
         return pd.to_datetime(column)
     except (ValueError, TypeError, OverflowError) as exc:
         raise DataError(
-            f"column {fld!r} cannot be read as dates: {exc}. Convert it yourself with pd.to_datetime(df[{fld!r}], format=...)."
+            f"column {fld!r} cannot be read as dates: {exc}. Convert it yourself with pd.to_datetime(df[{fld!r}], format=...), "
+            "with utc=True where time zones differ."
         ) from exc
 
 
@@ -414,18 +383,18 @@ def _from_arrow(dates: pd.Series[Any]) -> pd.Series[Any]:
     return pd.Series(dates.to_numpy(dtype="datetime64[us]", na_value=np.datetime64("NaT")), index=dates.index)
 
 
-def _numbers(column: pd.Series[Any], name: str) -> NDArray[np.float64]:
-    try:
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as exc:
-        raise DataError(f"column {name!r} must hold numbers; it holds {column.dtype}: {exc}.") from exc
-
-
-def _check_column(df: pd.DataFrame, name: str, frame: str = "df") -> None:
-    if not isinstance(df, pd.DataFrame):
-        raise TypeError(f"`{frame}` must be a pandas DataFrame; got {type(df).__name__}.")
-    found = int((df.columns == name).sum())
-    if found != 1:
-        listing = ", ".join(map(str, df.columns[:8])) + (", ..." if len(df.columns) > 8 else "")
-        problem = f"more than one column {name!r}" if found else f"no column {name!r}"
-        raise DataError(f"`{frame}` has {problem}; its columns are: {listing}.")
+def _numbers(column: pd.Series[Any], name: Any, advice: str) -> NDArray[np.float64]:
+    """Return numbers or booleans as float64 with NaN for missing; anything else is refused."""
+    kind = kind_of(column, name)
+    if kind == "category":
+        kind = kind_of(column.cat.categories.to_series(), name)
+    if kind not in ("number", "bool"):
+        if not column.notna().any():
+            return np.full(len(column), np.nan)
+        raise DataError(
+            f"column {name!r} must hold numbers or booleans; it holds {kind} ({column.dtype}), such as "
+            f"{column.dropna().iloc[0]!r}. {advice.format(name=name)}"
+        )
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)

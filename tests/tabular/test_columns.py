@@ -1,11 +1,14 @@
 """Columns of a frame: which are categories, categories of later rows, smaller types."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from learnkit import DataError
 from learnkit.tabular import apply_cats, cont_cat_split, df_shrink, train_cats
+from learnkit.tabular.columns import as_frame
 
 
 @pytest.fixture
@@ -53,3 +56,48 @@ def test_df_shrink_keeps_the_values():
     assert small["n"].tolist() == [-1, 200]
     assert df_shrink(df, skip=["n"], obj2cat=False).dtypes["n"] == "int64"
     assert df.dtypes["n"] == "int64"
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([2.0**24, 2.0**24 + 1], "float64"),  # one whole number in float32
+        ([1_438_300_800.25, 1_438_300_801.5], "float64"),
+        ([2.0**24 + 2, np.nan], "float32"),  # exact all the same
+        ([1.0, 2.5], "float32"),
+        ([0.1, 0.2], "float32"),  # seven digits, as documented
+        ([1e300, 1.0], "float64"),
+        ([1e-300, 2e-300], "float64"),
+        ([np.inf, 1.0], "float32"),
+        (pd.array([2.0**24 + 1, None], dtype="Float64"), "Float64"),
+        (pd.array([1.5, None], dtype="Float64"), "Float32"),
+    ],
+)
+def test_df_shrink_merges_no_numbers(values, dtype):
+    df = pd.DataFrame({"x": values})
+    out = df_shrink(df)["x"]
+    assert str(out.dtype) == dtype
+    assert out.nunique() == df["x"].nunique()
+
+
+def test_cont_cat_split_takes_one_target_or_several_and_names_a_missing_one():
+    df = pd.DataFrame({"a": [0.5, 1.5], 3: [0.5, 2.5], "c": ["x", "y"]})
+    assert cont_cat_split(df, dep_var=3) == (["a"], ["c"])  # type: ignore[arg-type]
+    assert cont_cat_split(df, dep_var=["a", 3]) == ([], ["c"])  # type: ignore[list-item]
+    with pytest.raises(DataError, match="`dep_var` names 1 column"):
+        cont_cat_split(df, dep_var="b")
+
+
+def test_rows_of_any_shape_become_a_frame():
+    row = {"State": "HE", "Km": 1.5, "Open": True, "Gone": None}
+    wanted = pd.DataFrame([row])
+    rows: Any = [row, [row], pd.Series(row), {name: [value] for name, value in row.items()}]
+    for item in rows:
+        pd.testing.assert_frame_equal(as_frame(item), wanted, check_index_type=False)
+    assert as_frame(wanted) is wanted
+    assert as_frame({"a": 1, "b": [1, 2]})["a"].tolist() == [1, 1]
+    for bad in ("text", [1, 2], [], 3):
+        with pytest.raises(TypeError, match="rows must be a DataFrame, a Series, a dict or a list of dicts"):
+            as_frame(bad)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="columns of the dict do not make rows"):
+        as_frame({"a": [1], "b": [1, 2]})

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from learnkit import DataError
-from learnkit.tabular import add_datepart, get_elapsed, join_df, rolling_means, rolling_sums
+from learnkit.tabular import add_datepart, get_elapsed, rolling_means, rolling_sums
 
 LESSON_PARTS = [
     "Year", "Month", "Week", "Day", "Dayofweek", "Dayofyear", "Is_month_end", "Is_month_start", "Is_quarter_end",
@@ -133,14 +133,88 @@ def test_a_million_rows_take_seconds():
     assert time.perf_counter() - start < 20  # about 1.5 s on two idle cores
 
 
-def test_join_df_reports_unmatched_and_repeated_keys():
-    left = pd.DataFrame({"k": [1, 2, 3], "v": [1, 2, 3]})
-    right = pd.DataFrame({"k": [1, 2], "v": [7, 8]})
-    with pytest.warns(UserWarning, match="1 of 3 rows found no match"):
-        joined = join_df(left, right, "k")
-    assert list(joined) == ["k", "v", "v_y"]
-    assert joined["v_y"].isna().tolist() == [False, False, True]
-    with pytest.warns(UserWarning, match="more than once"):
-        join_df(left[:2], pd.concat([right, right]), "k")
-    with pytest.raises(DataError, match="`right` has no column"):
-        join_df(left, right, "k", "key")
+def test_add_datepart_without_drop_leaves_datetimes():
+    df = add_datepart(pd.DataFrame({"Date": ["2015-07-31", None]}), "Date", drop=False)
+    assert df["Date"].dtype.kind == "M"
+    assert df["Date"].dt.year.tolist()[0] == 2015
+    assert df["Date"].isna().tolist() == [False, True]
+    assert (df["Date"].iloc[:1] > "2015-01-01").all()
+
+
+def test_add_datepart_never_overwrites_a_column():
+    df = pd.DataFrame({"Date": pd.to_datetime(["2015-07-31"]), "Year": ["first"], "Week": [99]})
+    before = df.copy()
+    with pytest.raises(DataError, match=r"parts of 'Date' would overwrite column\(s\) of the frame: Year, Week"):
+        add_datepart(df, "Date")
+    pd.testing.assert_frame_equal(df, before)
+    assert add_datepart(df, "Date", prefix="sale")["saleYear"].tolist() == [2015]
+    assert df["Year"].tolist() == ["first"]
+    own = add_datepart(pd.DataFrame({"Day": pd.to_datetime(["2015-07-31"])}), "Day", prefix="")
+    assert own["Day"].tolist() == [31]
+    assert "Year" in own
+    with pytest.raises(DataError, match="overwrite column.s. of the frame: Day"):
+        add_datepart(pd.DataFrame({"Day": pd.to_datetime(["2015-07-31"])}), "Day", drop=False, prefix="")
+
+
+def test_add_datepart_takes_periods_and_refuses_mixed_zones():
+    df = pd.DataFrame({"Date": pd.period_range("2015-07-31", periods=2, freq="D")})
+    assert add_datepart(df, "Date")["Day"].tolist() == [31, 1]
+    mixed = pd.DataFrame({"Date": ["2015-01-01 00:00+01:00", "2015-01-01 00:00+02:00"]})
+    with pytest.raises(DataError, match="utc=True where time zones differ"):
+        add_datepart(mixed, "Date")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        [0, 1, 0],
+        [np.nan, 1.0, 0.0],
+        [False, True, False],
+        pd.array([None, True, False], dtype="boolean"),
+        pd.array([None, 1, 0], dtype="Int64"),
+        np.array([None, True, False], dtype=object),
+        pd.Categorical([0, 1, 0]),
+    ],
+)
+def test_get_elapsed_reads_every_kind_of_event_and_a_gap_is_none(event):
+    df = pd.DataFrame({"Store": 1, "Date": pd.date_range("2015-01-01", periods=3), "Promo": event})
+    assert get_elapsed(df, "Promo", "After")["AfterPromo"].fillna(-1).tolist() == [-1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [["0", "1", "0"], ["False", "True", "False"], pd.Categorical(["a", "0", "0"]), pd.date_range("2015", periods=3)],
+)
+def test_get_elapsed_refuses_events_that_are_text_or_dates(event):
+    df = pd.DataFrame({"Store": 1, "Date": pd.date_range("2015-01-01", periods=3), "Promo": event})
+    with pytest.raises(
+        DataError, match="'Promo' must hold numbers or booleans; it holds (text|date).*Say where the event happens"
+    ):
+        get_elapsed(df, "Promo", "After")
+    assert list(df) == ["Store", "Date", "Promo"]
+
+
+def test_get_elapsed_never_overwrites_a_column():
+    df = pd.DataFrame({"Store": 1, "Date": pd.date_range("2015-01-01", periods=3), "Promo": 1, "AfterPromo": 7})
+    with pytest.raises(DataError, match="days from 'Promo' would overwrite the frame's column 'AfterPromo'"):
+        get_elapsed(df, "Promo", "After")
+
+
+@pytest.mark.parametrize(
+    "values", [pd.date_range("2015", periods=3), pd.to_timedelta([1, 2, 3], unit="D"), ["1", "2", "3"]]
+)
+def test_rolling_refuses_what_is_no_number(values):
+    df = pd.DataFrame({"Store": 1, "Date": pd.date_range("2015-01-01", periods=3), "x": values})
+    for rolling in (rolling_sums, rolling_means):
+        with pytest.raises(DataError, match="'x' must hold numbers or booleans; it holds (date|span|text)"):
+            rolling(df, "x", "Store", "Date", 2)
+
+
+def test_rolling_sums_of_a_repeated_index_are_added_by_position():
+    day = pd.DataFrame({"Store": [1, 2], "Date": pd.to_datetime(["2015-01-01"] * 2), "Promo": [1, 2]})
+    df = pd.concat([day, day.assign(Date=pd.Timestamp("2015-01-02"))])  # the index is 0, 1, 0, 1
+    with pytest.warns(UserWarning, match="index holds labels more than once.*by position"):
+        sums = rolling_sums(df, "Promo", "Store", "Date", 2)
+    df[sums.columns] = sums.to_numpy()
+    assert len(df) == 4
+    assert df["Promo_bw"].tolist() == [1, 2, 2, 4]

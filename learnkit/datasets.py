@@ -1,7 +1,7 @@
 """Small real data sets and real pretrained weights, read from packages, so that nothing is downloaded at run time.
 
 Each function returns paths or arrays ready for a data bunch. The packages are data only: their code is never
-imported, and a missing one gives the exact pip command. `requirements-data.txt` lists them all.
+imported, and a missing one gives the exact pip command. `requirements-data.txt` lists them.
 """
 
 from __future__ import annotations

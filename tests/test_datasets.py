@@ -101,8 +101,13 @@ def test_without_mnist_the_digits_of_scikit_learn_are_written(tmp_path: Path, mo
 
 
 def listed_packages() -> set[str]:
-    """Requirements of `requirements-data.txt`, with and without their version."""
-    lines = (ROOT / "requirements-data.txt").read_text().splitlines()
+    """Requirements of the demo and of the tests, with and without their version."""
+    lines = [
+        line
+        for name in ("requirements-demo.txt", "requirements-data.txt")
+        for line in (ROOT / name).read_text().splitlines()
+        if not line.startswith("--requirement")
+    ]
     requirements = {line.partition("#")[0].strip() for line in lines} - {""}
     return requirements | {requirement.partition("==")[0] for requirement in requirements if "==" in requirement}
 

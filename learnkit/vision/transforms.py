@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-class CropType(str, Enum):
+class CropType(StrEnum):
     """How the square is cut out of a picture, by the course's names: `RANDOM`, `CENTER`, or `NO` for distorting it.
 
     Each equals the word that `crop` takes: "random", "center", "squish".

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import tempfile
 from collections.abc import Collection, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from learnkit.core.errors import DataError
 
-__all__ = ["PathLike", "atomic_path", "find_files", "subfolders"]
+__all__ = ["PathLike", "atomic_path", "check_encoding", "find_files", "subfolders"]
 
 PathLike = str | os.PathLike[str]
 
@@ -40,6 +41,14 @@ def subfolders(folder: PathLike) -> list[str]:
     if not root.is_dir():
         raise DataError(f"expected a folder at {root}; {_what_is_there(root)}.")
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise `ValueError` unless Python knows a text encoding of this name."""
+    try:
+        codecs.lookup(encoding)
+    except LookupError as exc:
+        raise ValueError(f'`encoding` must be the name of one, such as "utf-8" or "latin-1"; got {encoding!r}.') from exc
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from learnkit.text.awd_lstm import (
     LockedDropout,
     WeightDropRNN,
     WordDropout,
+    repackage_var,
     seq2seq_reg,
 )
 from learnkit.text.callbacks import NTASGD, ResetState, ScaleRateByLength, SkipScores
@@ -66,6 +67,7 @@ __all__ = [
     "join_tokens",
     "load_vectors",
     "nearest_words",
+    "repackage_var",
     "seq2seq_reg",
     "start_from_vectors",
 ]

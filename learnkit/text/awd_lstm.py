@@ -32,9 +32,12 @@ __all__ = [
     "LockedDropout",
     "WeightDropRNN",
     "WordDropout",
-    "detach",
+    "repackage_var",
     "seq2seq_reg",
 ]
+
+INDEX_TYPES = (torch.int64, torch.int32)
+"""Types of whole numbers that PyTorch looks up by."""
 
 State = Any
 """What an encoder carries from one window to the next: a nest of tensors, or `None` to begin."""
@@ -75,6 +78,9 @@ class Encoder(nn.Module, ABC):
     embedding : WordDropout
     out_sz : int
         Width of its output.
+    bs : int
+        What the course's scripts set before they read one text (`m[0].bs = 1`). The state follows the batch by itself
+        here, so it changes nothing.
 
     Examples
     --------
@@ -98,6 +104,7 @@ class Encoder(nn.Module, ABC):
 
     embedding: WordDropout
     out_sz: int
+    bs: int = 1
 
     @abstractmethod
     def forward(self, x: Tensor, state: State = None) -> Encoded:
@@ -166,7 +173,9 @@ class WordDropout(nn.Module):
             self.weight[Vocab.pad] = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the embeddings of `x`, shape `(*x.shape, emb_sz)`."""
+        """Return the embeddings of `x`, whole numbers of any type, shape `(*x.shape, emb_sz)`."""
+        if x.dtype not in INDEX_TYPES and not x.is_floating_point():
+            x = x.long()
         embedded = F.embedding(x, self.weight, padding_idx=Vocab.pad)
         if not self.training or not self.p:
             return embedded
@@ -375,8 +384,27 @@ def seq2seq_reg(pred: Any, extra: tuple[Any, ...], loss: Tensor, alpha: float = 
     return loss
 
 
-def detach(state: State) -> State:
-    """Return the state without its history."""
+def repackage_var(state: State) -> State:
+    """Return what a model carries to its next window without its history, so that gradients end there.
+
+    Parameters
+    ----------
+    state : Tensor, nest of tuples and lists of Tensor, or None
+
+    Returns
+    -------
+    the same nest
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit.text import repackage_var
+    >>> h = torch.zeros(2, requires_grad=True) + 1
+    >>> repackage_var((h, h))[0].requires_grad
+    False
+    """
     if isinstance(state, Tensor):
         return state.detach()
-    return None if state is None else tuple(detach(part) for part in state)
+    if isinstance(state, list):
+        return [repackage_var(part) for part in state]
+    return None if state is None else tuple(repackage_var(part) for part in state)

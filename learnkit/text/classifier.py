@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from learnkit.core.errors import check_positive
 from learnkit.core.layers import bn_drop_lin
-from learnkit.text.awd_lstm import Encoder, State, detach
+from learnkit.text.awd_lstm import Encoder, State, repackage_var
 from learnkit.text.vocab import Vocab
 
 __all__ = ["PoolingHead", "TextClassifier"]
@@ -100,11 +100,15 @@ class TextClassifier(nn.Module):
                 encoded = self.encoder(window, state)
                 pooled.add(encoded.dropped, real)
             # Whole windows are the steps of a stream: gradients pass from one to the next while they are learnt from.
-            state = encoded.state if start >= learnt_from else detach(encoded.state)
+            state = encoded.state if start >= learnt_from else repackage_var(encoded.state)
             if start >= learnt_from:
                 raws.append(encoded.raw)
                 drops.append(encoded.dropped)
         return self.head(pooled.vector()), torch.cat(raws), torch.cat(drops)
+
+    def __getitem__(self, i: int) -> nn.Module:
+        """Return the encoder, `m[0]`, or the head, `m[1]`, as the course's scripts name them."""
+        return (self.encoder, self.head)[i]
 
     def layer_groups(self) -> list[list[nn.Module]]:
         """Return embedding, each layer of the encoder, head."""

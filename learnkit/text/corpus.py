@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 
 from learnkit import __version__
 from learnkit.core.errors import DataError
-from learnkit.data.files import PathLike, atomic_path, find_files
+from learnkit.data.files import PathLike, atomic_path, check_encoding, find_files
 from learnkit.text.field import Field
-from learnkit.text.texts import Corpus
+from learnkit.text.texts import Corpus, without_mark
 from learnkit.text.vocab import Vocab
 
 __all__ = ["build_corpus", "text_files"]
@@ -43,6 +43,7 @@ __all__ = ["build_corpus", "text_files"]
 PIECE = 1 << 18  # characters tokenized at a time
 READ = 1 << 20  # bytes read at a time
 BLOCK = 1 << 20  # numbers rewritten at a time
+RULES = 2  # how texts are read and special tokens told apart; another number makes every cache anew
 MANY = 1 << 23  # characters from which several processes are worth their start
 TEXT_EXTENSIONS = frozenset({".txt", ".text", ".md", ""})
 
@@ -103,6 +104,7 @@ def build_corpus(
     """
     if not len(source):
         raise DataError("there are no texts.")
+    check_encoding(encoding)
     key = _key(field, source, encoding)
     place = Path(folder) / key
     found = _open(place, field)
@@ -313,6 +315,7 @@ def _blocks(text: str) -> Iterator[str]:
 def _read(file: Path, encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()
     done = 0
+    begun = False
     with open(file, "rb") as opened:
         while True:
             block = opened.read(READ)
@@ -326,7 +329,8 @@ def _read(file: Path, encoding: str) -> Iterator[str]:
                 ) from exc
             done += len(block)
             if text:
-                yield text
+                yield text if begun else without_mark(text)
+                begun = True
             if not block:
                 return
 
@@ -336,7 +340,7 @@ def _read(file: Path, encoding: str) -> Iterator[str]:
 
 def _key(field: Field, source: Sequence[Path] | Sequence[str], encoding: str) -> str:
     """Return a name for these texts, prepared in this way."""
-    settings = {**field.settings(), "learnkit": __version__, "encoding": encoding}
+    settings = {**field.settings(), "learnkit": __version__, "rules": RULES, "encoding": encoding}
     if field.tokenize == "spacy":
         settings["spacy"] = version("spacy")
     hasher = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)

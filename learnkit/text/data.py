@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,15 @@ from torch.optim import Optimizer
 
 from learnkit.core.errors import DataError, check_choice
 from learnkit.data.bunch import DataBunch
-from learnkit.data.files import PathLike, subfolders
+from learnkit.data.files import PathLike
 from learnkit.data.targets import Category, MultiCategory, Real, Target
 from learnkit.text.classifier import TextClassifier
 from learnkit.text.corpus import build_corpus, line_ends, text_files
 from learnkit.text.encoders import EncoderSettings
 from learnkit.text.field import Field
+from learnkit.text.folders import label_folders, warn_of_unlabelled
 from learnkit.text.loaders import TextLoader
-from learnkit.text.texts import Corpus, TextItem, TokenList, column_of, texts_of
+from learnkit.text.texts import Corpus, TextItem, TokenList, column_of, labels_of, texts_of, warn_of_unknown
 from learnkit.train.events import Callback
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
@@ -109,7 +111,10 @@ class TextData(DataBunch):
         if not isinstance(dl, TextLoader):
             raise DataError(f"this data bunch has no `{name}` of texts.")
         texts = [dl.corpus[int(row)] for row in dl.rows]
-        return [TextItem(TokenList(ids, self.field.vocab), ids) for ids in texts]
+        labels = [None] * len(texts) if name == "test_dl" else _decoded(self.target, dl.y.numpy())
+        return [
+            TextItem(TokenList(ids, self.field.vocab), ids, label) for ids, label in zip(texts, labels, strict=True)
+        ]
 
     @classmethod
     def from_dataframes(
@@ -146,7 +151,8 @@ class TextData(DataBunch):
         continuous : bool, default False
             The labels are numbers to predict.
         cat_separator : str, optional
-            A text may have several labels, written with this between them.
+            A text may have several labels, written with this between them. Blanks around a label are no part of it, and
+            an empty cell is a text without labels.
         backwards : bool, default False
             Read each text from its end, for the encoder of a language model that was trained so.
         max_len : int, optional
@@ -168,12 +174,11 @@ class TextData(DataBunch):
                 f"{len(label)} columns of labels are numbers to predict: pass continuous=True. Several names in one column "
                 "are told apart by `cat_separator`."
             )
+        kind = _kind(continuous, cat_separator)
         frames = (("train_df", train_df), ("val_df", val_df), ("test_df", test_df))
         texts = [None if df is None else texts_of(column_of(df, col, what), what) for what, df in frames]
         labels = [None if df is None else _labels(df, label, what, cat_separator) for what, df in frames[:2]]
-        return cls._from_sources(
-            path, field, texts, labels, bs, _kind(continuous, cat_separator), "utf-8", backwards, max_len, n_workers
-        )
+        return cls._from_sources(path, field, texts, labels, bs, kind, "utf-8", backwards, max_len, n_workers)
 
     @classmethod
     def from_folders(
@@ -185,6 +190,7 @@ class TextData(DataBunch):
         val_name: str | None = "valid",
         test_name: str | None = None,
         *,
+        classes: Sequence[str] | None = None,
         encoding: str = "utf-8",
         backwards: bool = False,
         max_len: int | None = None,
@@ -199,6 +205,9 @@ class TextData(DataBunch):
         bs : int, default 64
         trn_name, val_name, test_name : str
             Folders below `path`. The test folder holds its files without folders of labels.
+        classes : sequence of str, optional
+            Which folders are labels; all by default. A folder of texts without labels beside them (`unsup`) is so left
+            out; without `classes` a warning names what looks like one.
         encoding : str, default "utf-8"
         backwards, max_len, n_workers
             As for `from_dataframes`.
@@ -214,20 +223,17 @@ class TextData(DataBunch):
         """
         files: list[list[Path] | None] = []
         labels: list[list[str] | None] = []
-        for name in (trn_name, val_name):
-            if name is None:
+        kinds = [None if name is None else label_folders(Path(path) / name, classes) for name in (trn_name, val_name)]
+        for name, folders in zip((trn_name, val_name), kinds, strict=True):
+            if name is None or folders is None:
                 files.append(None)
                 labels.append(None)
                 continue
-            found = [
-                (file, kind)
-                for kind in subfolders(Path(path) / name)
-                for file in text_files(path, Path(name) / kind, name)
-            ]
-            if not found:
-                raise DataError(f"{Path(path) / name} holds no folders of texts, one for each label.")
+            found = [(file, kind) for kind in folders for file in text_files(path, Path(name) / kind, name)]
             files.append([file for file, _ in found])
             labels.append([kind for _, kind in found])
+        if classes is None:
+            warn_of_unlabelled(Path(path) / trn_name, *kinds, stacklevel=2)
         files.append(None if test_name is None else text_files(path, test_name, "test_name"))
         return cls._from_sources(path, field, files, labels, bs, Category, encoding, backwards, max_len, n_workers)
 
@@ -252,7 +258,8 @@ class TextData(DataBunch):
             Training, validation and, if there is one, test; of the last the labels may be `None`.
         bs : int, default 64
         field : Field, optional
-            A new one by default.
+            Give the language model's, whose words its encoder knows. By default a new one, with a vocabulary of these
+            texts; a warning says so.
         backwards, max_len, n_workers
             As for `from_dataframes`.
 
@@ -263,14 +270,31 @@ class TextData(DataBunch):
         Raises
         ------
         DataError
-            If texts and labels differ in number, or a label of the validation set is unknown.
+            If texts and labels differ in number, a label is missing, or one of the validation set is unknown.
         """
-        parts = [*splits, None, None][:3]
+        given = list(splits)
+        if len(given) > 3 or not all(
+            part is None or (isinstance(part, tuple | list) and len(part) == 2) for part in given
+        ):
+            raise DataError(
+                "`splits` must be two or three pairs (texts, labels), or None for one that is not there: training, "
+                "validation, test."
+            )
+        parts = [*given, None, None, None][:3]
         texts = [None if part is None else texts_of(part[0], f"split {i}") for i, part in enumerate(parts)]
-        labels = [None if part is None else part[1] for part in parts[:2]]
-        return cls._from_sources(
-            path, field or Field(), texts, labels, bs, Category, "utf-8", backwards, max_len, n_workers
-        )
+        labels = [
+            None if part is None else labels_of(part[1], f"the label of split {i}") for i, part in enumerate(parts[:2])
+        ]
+        if parts[0] is None:
+            raise DataError("there are no training texts.")
+        if field is None:
+            field = Field()
+            warnings.warn(
+                "`from_splits` makes a new vocabulary of these texts. For the encoder of a language model give its field, "
+                "`field=TEXT`; if a new one is meant, `field=Field()`.",
+                stacklevel=2,
+            )
+        return cls._from_sources(path, field, texts, labels, bs, Category, "utf-8", backwards, max_len, n_workers)
 
     @classmethod
     def _from_sources(
@@ -299,6 +323,7 @@ class TextData(DataBunch):
                 loaders.append(None)
                 continue
             corpus = build_corpus(field, source, Path(path) / "tmp" / "text", encoding=encoding, n_workers=n_workers)
+            warn_of_unknown(corpus, ("the training texts", "the validation texts", "the test texts")[i], stacklevel=3)
             y = target.encode(labels[i]) if i < 2 else np.zeros(len(corpus), dtype=np.int64)
             loaders.append(TextLoader(corpus, y, None, bs, shuffle=i == 0, backwards=backwards, max_len=max_len))
         trn, val, test = loaders
@@ -317,14 +342,13 @@ class TextData(DataBunch):
         -------
         TextLoader
         """
-        if isinstance(texts, str):
-            raise TypeError('expected a list of texts, got one text; write ["..."].')
         field = self.field
         numbers = [field.vocab.numbers(field.tokens(line_ends(text))) for text in texts_of(texts, "texts")]
         if not numbers:
             raise DataError("there are no texts.")
         offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in numbers])])
         corpus = Corpus(np.concatenate(numbers), offsets, field.vocab)
+        warn_of_unknown(corpus, "these texts", stacklevel=3)
         no_labels = np.zeros(len(numbers), dtype=np.int64)
         return TextLoader(corpus, no_labels, None, bs or self.bs, backwards=self.backwards, max_len=self.max_len)
 
@@ -402,17 +426,39 @@ class TextData(DataBunch):
 def _labels(df: pd.DataFrame, label: str | Sequence[str], what: str, separator: str | None) -> Any:
     names = [label] if isinstance(label, str) else list(label)
     columns = [column_of(df, name, what) for name in names]
-    for name, column in zip(names, columns, strict=True):
-        if column.isna().any():
-            raise DataError(f"{what}: the label {name!r} is missing in row {int(np.flatnonzero(column.isna())[0])}.")
-    if len(columns) > 1:
-        return np.stack([column.to_numpy(dtype=np.float32) for column in columns], axis=1)
     if separator is not None:
-        return [str(value).split(separator) if str(value) else [] for value in columns[0]]
-    return columns[0].tolist()
+        return [_several(value, separator) for value in columns[0]]
+    labels = [labels_of(column, f"{what}: the label {name!r}") for name, column in zip(names, columns, strict=True)]
+    if len(labels) == 1:
+        return labels[0]
+    try:
+        return np.stack([np.asarray(values, dtype=np.float32) for values in labels], axis=1)
+    except (TypeError, ValueError) as exc:
+        raise DataError(f"{what}: the columns {', '.join(map(repr, names))} must hold numbers: {exc}.") from exc
+
+
+def _several(cell: Any, separator: str) -> list[str]:
+    """Return the labels in a cell; none where it is empty."""
+    import pandas as pd
+
+    if pd.api.types.is_scalar(cell) and pd.isna(cell):
+        return []
+    return [name.strip() for name in str(cell).split(separator) if name.strip()]
+
+
+def _decoded(target: Target | None, y: NDArray[Any]) -> list[Any]:
+    """Return encoded targets as the labels they were."""
+    classes = None if target is None else target.classes
+    if classes is None:
+        return list(y.tolist())
+    if y.ndim > 1:
+        return [[name for name, there in zip(classes, row, strict=True) if there] for row in y]
+    return [classes[code] for code in y]
 
 
 def _kind(continuous: bool, separator: str | None) -> type[Target]:
+    if separator == "":
+        raise ValueError("`cat_separator` must be what stands between labels; got an empty text.")
     if continuous and separator is not None:
         raise ValueError("`continuous` labels are numbers; `cat_separator` is for names. Pass one of them.")
     return Real if continuous else MultiCategory if separator is not None else Category

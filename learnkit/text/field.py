@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,24 @@ from torch import Tensor
 
 from learnkit.core.errors import DataError, check_positive
 from learnkit.data.files import PathLike, atomic_path
-from learnkit.text.tokens import END, Markers, SpacyTokenizer, Tokenizer, join_tokens
+from learnkit.text.tokens import (
+    END,
+    PAD,
+    SPECIAL,
+    Markers,
+    OwnTokenizer,
+    SpacyTokenizer,
+    Tokenizer,
+    join_tokens,
+    name_of,
+    without,
+)
 from learnkit.text.vocab import Vocab
 
 __all__ = ["Field"]
+
+PLACED = frozenset({PAD, END})
+"""Tokens that only the field itself places; an author's `<pad>` is an unknown word."""
 
 
 class Field:
@@ -24,14 +39,16 @@ class Field:
 
     The vocabulary is made from the first training texts the field is used with (`LanguageModelData`, `TextData`) and
     stays from then on, so a classifier that is given the field of a language model speaks its words. Each line end,
-    and each end of a text, becomes the token `eos`.
+    and each end of a text, becomes the token `eos`. What an author wrote like one of these tokens (`<pad>`, `<eos>`) is an
+    unknown word.
 
     Parameters
     ----------
     lower : bool, default True
         Lower-case everything.
     tokenize : {"spacy"} or list or callable, default "spacy"
-        spaCy's rules for `lang`, single characters (`list`), or a function `line -> list of str`.
+        spaCy's rules for `lang`, single characters (`list`), or a function `line -> list of str` (or a tuple, a generator,
+        a spaCy `Doc`).
     min_freq : int, default 1
         Tokens that come less often in the training texts are unknown.
     max_size : int, optional
@@ -88,11 +105,13 @@ class Field:
         self.max_size = None if max_size is None else int(check_positive("max_size", max_size, integer=True))
         self.characters = tokenize is list
         self.tokenize = tokenize
-        split: Tokenizer = SpacyTokenizer(lang) if tokenize == "spacy" else tokenize  # type: ignore[assignment]
+        split: Tokenizer = SpacyTokenizer(lang) if tokenize == "spacy" else OwnTokenizer(tokenize)  # type: ignore[arg-type]
         if markers and self.characters:
             raise ValueError("`markers` are for words; characters have their case themselves (`lower=False`).")
         self.split: Tokenizer = Markers(split) if markers else split
         self.eos = "\n" if self.characters else END
+        if vocab is not None and (self.min_freq > 1 or self.max_size is not None):
+            warnings.warn("`min_freq` and `max_size` change nothing: this field is given its vocabulary.", stacklevel=2)
         self._vocab = vocab
 
     @property
@@ -123,8 +142,12 @@ class Field:
         Raises
         ------
         DataError
-            If there is no token in them.
+            If there is no token in them, or none comes `min_freq` times.
+        TypeError
+            If it is a single text.
         """
+        if isinstance(texts, str):
+            raise TypeError('expected a list of texts, got one text; write ["..."].')
         counts: dict[str, int] = {}
         for text in texts:
             for token in self.tokens(text):
@@ -133,14 +156,36 @@ class Field:
 
     def vocab_from_counts(self, counts: dict[str, int]) -> Vocab:
         """Return the vocabulary of tokens that came so often, by `min_freq` and `max_size`."""
+        special = SPECIAL | {self.eos}
         if not any(token != self.eos for token in counts):
             raise DataError("there is no token in the training texts: they are empty.")
         vocab = Vocab.from_counts(counts, min_freq=self.min_freq, max_size=self.max_size)
-        if len(vocab) == 2:
+        if special.issuperset(vocab.itos):
+            most = max((n for token, n in counts.items() if token not in special), default=0)
             raise DataError(
-                f"no token comes {self.min_freq} times (`min_freq`); the most frequent comes {max(counts.values())} times."
+                f"no word is left for the vocabulary, only {', '.join(map(repr, vocab.itos))}: no token comes {self.min_freq} times "
+                f"(`min_freq`), or `max_size` ({self.max_size}) is too small; the most frequent comes {most} times."
             )
         return vocab
+
+    def preprocess(self, text: str) -> list[str]:
+        """Return the tokens of a piece of text, for `numericalize`; its end adds none.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        list of str
+
+        Examples
+        --------
+        >>> from learnkit.text import Field
+        >>> Field(tokenize=str.split).preprocess("To be, or not")
+        ['to', 'be,', 'or', 'not']
+        """
+        return self.line_tokens(text)
 
     def tokens(self, text: str) -> list[str]:
         """Return the tokens of a text, the end of the text included.
@@ -167,11 +212,11 @@ class Field:
         tokens: list[str] = []
         *lines, rest = text.split("\n")
         for line in lines:
-            found = self.split(line)
+            found = without(PLACED, self.split(line))
             if found:  # an empty line says nothing
                 tokens += found
                 tokens.append(self.eos)
-        return tokens + self.split(rest) if rest else tokens
+        return tokens + without(PLACED, self.split(rest)) if rest else tokens
 
     def numericalize(self, examples: Sequence[Sequence[str]]) -> Tensor:
         """Turn tokenized texts into a batch of numbers, padded at the end.
@@ -233,7 +278,7 @@ class Field:
         """Return everything but the vocabulary, as JSON can hold it."""
         name = "spacy" if self.tokenize == "spacy" else "characters" if self.characters else None
         return {
-            "tokenize": name or getattr(self.tokenize, "__qualname__", type(self.tokenize).__name__),
+            "tokenize": name or name_of(self.tokenize),
             "own": name is None,
             "lower": self.lower,
             "min_freq": self.min_freq,
@@ -273,15 +318,16 @@ class Field:
                 )
             known: Any = {"spacy": "spacy", "characters": list}.get(saved["tokenize"])
             itos = saved["itos"]
-            return cls(
+            field = cls(
                 bool(saved["lower"]),
                 tokenize if saved["own"] and tokenize is not None else known,
                 saved["min_freq"],
                 max_size=saved["max_size"],
                 markers=bool(saved["markers"]),
                 lang=str(saved["lang"]),
-                vocab=None if itos is None else Vocab(itos),
             )
+            field._vocab = None if itos is None else Vocab(itos)
+            return field
         except (KeyError, TypeError) as exc:
             raise DataError(f"this is not the description of a field: {exc!r}.") from exc
 
@@ -298,7 +344,8 @@ class Field:
             The file written.
         """
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), ensure_ascii=False), encoding="utf-8")
+            # Escaped, so that a token with half a surrogate pair, which has no bytes in UTF-8, can be written.
+            temporary.write_text(json.dumps(self.to_dict()), encoding="utf-8")
         return Path(path)
 
     @classmethod

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnkit.text.awd_lstm import Encoder, State, detach
+from learnkit.text.awd_lstm import Encoder, State, repackage_var
 from learnkit.text.next_token import NextToken
 from learnkit.train.loop import Loss, TrainingOutput
 
@@ -64,6 +64,10 @@ class LanguageModel(nn.Module):
         self.undecoded = False
         self.state: State = None
 
+    def __getitem__(self, i: int) -> nn.Module:
+        """Return the encoder, `m[0]`, or the decoder, `m[1]`, as the course's scripts name them."""
+        return (self.encoder, self.decoder)[i]
+
     def reset(self) -> None:
         """Forget the text so far."""
         self.state = None
@@ -83,7 +87,7 @@ class LanguageModel(nn.Module):
         """
         state = self.state if _batch_size(self.state) == x.shape[1] else None
         encoded = self.encoder(x, state)
-        self.state = detach(encoded.state)
+        self.state = repackage_var(encoded.state)
         hidden = encoded.dropped.flatten(0, 1)
         scores = Undecoded(hidden, self.decoder) if self.undecoded and self.training else self.decoder(hidden)
         return scores, encoded.raw, encoded.dropped

@@ -239,9 +239,9 @@ class TextLoader:
 
     def _text(self, row: int) -> NDArray[Any]:
         text = self.corpus[row]
-        if self.backwards:
-            text = text[::-1]
-        return text if self.max_len is None else text[-self.max_len :]
+        if self.max_len is not None:
+            text = text[-self.max_len :]
+        return text[::-1] if self.backwards else text
 
     def _shuffled(self) -> NDArray[np.int64]:
         order = torch.randperm(len(self.rows), generator=self.generator).numpy()[: self.n]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from learnkit.text.field import Field
 from learnkit.text.language_model import LanguageModel
 from learnkit.text.loaders import BPTTLoader
 from learnkit.text.next_token import NextToken
-from learnkit.text.texts import TextItem, TokenList, column_of, texts_of
+from learnkit.text.texts import TextItem, TokenList, column_of, texts_of, warn_of_unknown
 from learnkit.train.events import Callback
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
@@ -123,7 +124,7 @@ class LanguageModelData(DataBunch):
         bs, bptt
             As above.
         min_freq : int, optional
-            Instead of the field's.
+            Instead of the field's. A field that has its vocabulary keeps it, and a warning says so.
         encoding : str, default "utf-8"
             Of the files.
         backwards
@@ -141,7 +142,15 @@ class LanguageModelData(DataBunch):
             If there is no file, a file is in another encoding, or there is too little text.
         """
         if min_freq is not None:
-            field.min_freq = int(check_positive("min_freq", min_freq, integer=True))
+            check_positive("min_freq", min_freq, integer=True)
+            if field.has_vocab:
+                warnings.warn(
+                    f"min_freq={min_freq} changes nothing: this field has its vocabulary of {len(field.vocab):,} tokens "
+                    "already. Start a new Field for another one.",
+                    stacklevel=2,
+                )
+            else:
+                field.min_freq = int(min_freq)
         sources = [
             None if part is None else text_files(path, part, what)
             for part, what in ((train, "train"), (validation, "validation"), (test, "test"))
@@ -203,10 +212,14 @@ class LanguageModelData(DataBunch):
         n_workers: int | None,
     ) -> LanguageModelData:
         folder = Path(path) / "tmp" / "text"
-        streams = [
-            None if source is None else build_corpus(field, source, folder, encoding=encoding, n_workers=n_workers).ids
-            for source in sources
-        ]
+        streams: list[NDArray[Any] | None] = []
+        for source, what in zip(sources, ("train", "validation", "test"), strict=True):
+            if source is None:
+                streams.append(None)
+                continue
+            corpus = build_corpus(field, source, folder, encoding=encoding, n_workers=n_workers)
+            warn_of_unknown(corpus, f"the {what} texts", stacklevel=3)
+            streams.append(corpus.ids)
         trn, val, test = streams
         if trn is None:
             raise DataError("there are no training texts.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,12 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError
+from learnkit.text.tokens import SPECIAL, UNKNOWN
 from learnkit.text.vocab import Vocab
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Corpus", "TextItem", "TokenList", "column_of", "texts_of"]
+__all__ = ["Corpus", "TextItem", "TokenList", "column_of", "labels_of", "texts_of", "warn_of_unknown", "without_mark"]
+
+BLOCK = 1 << 20  # numbers counted at a time
+MANY_UNKNOWN = 0.5  # share of unknown words from which something is wrong; small texts of one kind reach 0.4
+
+MARK = "\ufeff"  # the byte-order mark some editors put before a text
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,15 @@ class Corpus:
     def lengths(self) -> NDArray[np.int64]:
         """Number of tokens of each text."""
         return np.diff(self.offsets)
+
+    def unknown_share(self) -> float:
+        """Return which share of the words is not in the vocabulary; line ends and markers are no words."""
+        counts = np.zeros(len(self.vocab), dtype=np.int64)
+        for start in range(0, len(self.ids), BLOCK):
+            counts += np.bincount(self.ids[start : start + BLOCK], minlength=len(self.vocab))
+        placed = [self.vocab.stoi[token] for token in (*SPECIAL, "\n") if token in self.vocab and token != UNKNOWN]
+        n_words = int(counts.sum() - counts[placed].sum())
+        return int(counts[Vocab.unk]) / n_words if n_words else 0.0
 
 
 class TokenList(Sequence[str]):
@@ -108,6 +124,8 @@ class TextItem:
         The tokens; a slice of it is a list of str.
     ids : array of int, shape (n,)
         Their numbers.
+    label : object
+        Its class, list of classes or number; `None` where there is none, as in a stream or a test set.
 
     Examples
     --------
@@ -122,16 +140,21 @@ class TextItem:
 
     text: TokenList
     ids: NDArray[Any]
+    label: Any = None
 
 
 def texts_of(values: Iterable[Any], what: str) -> list[str]:
     """Return a column as a list of texts; a missing value is an empty one, anything else an error that names the row."""
     import pandas as pd
 
+    if isinstance(values, str | bytes):
+        raise TypeError(f'{what}: expected a list of texts, got one text; write ["..."].')
+    if isinstance(values, pd.DataFrame | Mapping) or not isinstance(values, Iterable):
+        raise TypeError(f"{what}: expected a list or column of texts, got {type(values).__name__}.")
     texts: list[str] = []
     for row, value in enumerate(values):
         if isinstance(value, str):
-            texts.append(value)
+            texts.append(without_mark(value))
         elif pd.api.types.is_scalar(value) and pd.isna(value):
             texts.append("")
         else:
@@ -139,8 +162,57 @@ def texts_of(values: Iterable[Any], what: str) -> list[str]:
     return texts
 
 
+def warn_of_unknown(corpus: Corpus, what: str, *, stacklevel: int) -> None:
+    """Say so if a good part of the words of a corpus is unknown: another language, another tokenizer, a high `min_freq`."""
+    share = corpus.unknown_share()
+    if share > MANY_UNKNOWN:
+        warnings.warn(
+            f"{share:.0%} of the words of {what} are not in the vocabulary of {len(corpus.vocab):,} tokens and all look alike "
+            "to the model. Is it another language or way of splitting than the vocabulary was made from, or `min_freq` too "
+            "high?",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def without_mark(text: str) -> str:
+    """Return a text without the byte-order mark before it, which would make its first word another one."""
+    return text.removeprefix(MARK)
+
+
+def labels_of(labels: Any, what: str) -> list[Any]:
+    """Return one label per text as a list, or name the first row without one.
+
+    A column of shape `(n, 1)` is taken as one of `(n,)`.
+    """
+    import pandas as pd
+
+    if isinstance(labels, str | bytes):
+        raise TypeError(f"{what}: expected a list of labels, got the text {labels[:40]!r}.")
+    if isinstance(labels, pd.DataFrame | Mapping) or not isinstance(labels, Iterable):
+        raise TypeError(f"{what}: expected a list or column of labels, one per text; got {type(labels).__name__}.")
+    shape = tuple(getattr(labels, "shape", ()))
+    if len(shape) > 1:
+        if len(shape) > 2 or shape[1] != 1:
+            raise DataError(f"{what}: expected one label per text, shape (n,); got an array of shape {shape}.")
+        labels = labels.reshape(-1)
+    found = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    several = {type(label) for label in found} & {list, set, dict, np.ndarray}
+    if several:
+        raise DataError(
+            f"{what} must be one name or number per text; got a {several.pop().__name__} among them. Several labels of a text "
+            "are written in one cell of a frame: `from_dataframes(..., cat_separator=)`."
+        )
+    missing = pd.Series(found, dtype=object).isna().to_numpy()
+    if missing.any():
+        raise DataError(
+            f"{what} is missing in row {int(missing.argmax())} ({int(missing.sum())} in all). Leave such rows out, or name "
+            "what they are."
+        )
+    return found
+
+
 def column_of(df: pd.DataFrame, name: str, what: str) -> pd.Series[Any]:
     """Return a column of a frame, or say which it has."""
-    if name not in df.columns:
+    if not isinstance(name, Hashable) or name not in df.columns:
         raise DataError(f"{what} has no column {name!r}; it has: {', '.join(map(str, df.columns[:12]))}.")
     return df[name]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
-from learnkit.core.errors import optional_import
+from learnkit.core.errors import DataError, optional_import
 
 __all__ = [
     "CAPITALISED",
@@ -23,14 +23,18 @@ __all__ = [
     "UNKNOWN",
     "UPPER",
     "Markers",
+    "OwnTokenizer",
     "SpacyTokenizer",
     "join_tokens",
+    "name_of",
+    "without",
 ]
 
 UNKNOWN, PAD, END = "<unk>", "<pad>", "<eos>"
 UPPER, CAPITALISED, REPEATED_LETTER, REPEATED_WORD = "<up>", "<cap>", "<rep>", "<wrep>"
 
-SPECIAL = frozenset({UNKNOWN, PAD, END, UPPER, CAPITALISED, REPEATED_LETTER, REPEATED_WORD})
+MARKERS = frozenset({UPPER, CAPITALISED, REPEATED_LETTER, REPEATED_WORD})
+SPECIAL = MARKERS | {UNKNOWN, PAD, END}
 
 KEPT_WORDS = 1 << 19  # distinct words whose tokens are remembered: some 100 MB at the most
 
@@ -74,12 +78,58 @@ class SpacyTokenizer:
             if pieces is None:
                 if len(known) >= KEPT_WORDS:
                     known.clear()
-                pieces = known[word] = [token.text for token in self._rules(word)]
+                pieces = known[word] = self._pieces(word)
             tokens += pieces
         return tokens
 
+    def _pieces(self, word: str) -> list[str]:
+        try:
+            return [token.text for token in self._rules(word)]
+        except UnicodeEncodeError:  # half a surrogate pair, which spaCy does not take
+            return [word]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return SpacyTokenizer, (self.lang,)
+
+
+class OwnTokenizer:
+    """A tokenizer of the user's, whose answer is made a list of str, or refused with its name.
+
+    A list, tuple, generator or array of texts is taken, and whatever gives objects with a `text`, as a spaCy `Doc` does.
+
+    Parameters
+    ----------
+    tokenize : callable
+        Line of text -> tokens.
+
+    Raises
+    ------
+    DataError
+        When it is called and the answer is a single text, `None`, or holds something else than texts.
+    """
+
+    def __init__(self, tokenize: Callable[[str], Iterable[Any]]) -> None:
+        self.tokenize = tokenize
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the tokens of a text."""
+        found = self.tokenize(text)
+        if isinstance(found, str | bytes) or not isinstance(found, Iterable):
+            raise self._refused(text, repr(found)[:60])
+        tokens = list(found)
+        if set(map(type, tokens)) <= {str}:
+            return tokens
+        tokens = [token if isinstance(token, str) else getattr(token, "text", token) for token in tokens]
+        wrong = [token for token in tokens if not isinstance(token, str)]
+        if wrong:
+            raise self._refused(text, f"{type(wrong[0]).__name__} {wrong[0]!r} among its tokens")
+        return [str(token) for token in tokens]
+
+    def _refused(self, text: str, found: str) -> DataError:
+        return DataError(
+            f"the tokenizer {name_of(self.tokenize)} must give the tokens of a line as a list of str; for {text[:40]!r} it "
+            f"gave {found}."
+        )
 
 
 class Markers:
@@ -131,7 +181,21 @@ class Markers:
         return Markers, (self.tokenize,)
 
 
+def name_of(tokenize: Any) -> str:
+    """Return what to call a tokenizer."""
+    return getattr(tokenize, "__qualname__", type(tokenize).__name__)
+
+
+def without(taken: frozenset[str], tokens: list[str]) -> list[str]:
+    """Return the tokens, those that an author happened to write like one of `taken` as unknown words."""
+    if taken.isdisjoint(tokens):
+        return tokens
+    return [UNKNOWN if token in taken else token for token in tokens]
+
+
 def _marked(token: str) -> list[str]:
+    if token.lower() in MARKERS:  # written by the author: no marker of ours
+        return [UNKNOWN]
     marks: list[str] = []
     if token.isupper() and len(token) > 1:
         marks.append(UPPER)

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from learnkit.core.errors import DataError
-from learnkit.data.files import PathLike
+from learnkit.core.errors import DataError, check_positive
+from learnkit.data.files import PathLike, check_encoding
+from learnkit.text.awd_lstm import WordDropout
 from learnkit.text.learner import TABLE, EncoderLearner
+from learnkit.text.texts import without_mark
+from learnkit.text.tokens import PAD
 from learnkit.text.vocab import Vocab
 from learnkit.train.recorder import say
 
@@ -23,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["load_vectors", "nearest_words", "start_from_vectors"]
 
 
-def load_vectors(path: PathLike, vocab: Vocab) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def load_vectors(
+    path: PathLike, vocab: Vocab, *, encoding: str = "utf-8"
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Read the vectors of a vocabulary's words from a text file of GloVe or word2vec.
 
     The file is read line by line and only what is wanted is kept.
@@ -33,6 +39,8 @@ def load_vectors(path: PathLike, vocab: Vocab) -> tuple[NDArray[np.float32], NDA
     path : path-like
         A word and its numbers per line, `.gz` or not; word2vec's first line of two numbers is passed over.
     vocab : Vocab
+    encoding : str, default "utf-8"
+        Of the file.
 
     Returns
     -------
@@ -58,7 +66,7 @@ def load_vectors(path: PathLike, vocab: Vocab) -> tuple[NDArray[np.float32], NDA
     """
     vectors: NDArray[np.float32] | None = None
     found = np.zeros(len(vocab), dtype=bool)
-    for number, line in _lines(Path(path)):
+    for number, line in _lines(Path(path), encoding):
         if vectors is None:
             if number == 0 and len(line.split(" ")) == 2:
                 continue  # word2vec says how many there are
@@ -67,7 +75,7 @@ def load_vectors(path: PathLike, vocab: Vocab) -> tuple[NDArray[np.float32], NDA
                 raise DataError(f"{path}, line {number + 1}: expected a word and its numbers; got {line[:60]!r}.")
             vectors = np.zeros((len(vocab), width), dtype=np.float32)
         word, *numbers = line.rsplit(" ", vectors.shape[1])
-        if word not in vocab:
+        if word not in vocab or word == PAD:  # padding has no meaning, whatever a file says
             continue
         try:
             row = np.array(numbers, dtype=np.float32)
@@ -81,7 +89,7 @@ def load_vectors(path: PathLike, vocab: Vocab) -> tuple[NDArray[np.float32], NDA
     return vectors, found
 
 
-def start_from_vectors(learn: EncoderLearner, path: PathLike) -> int:
+def start_from_vectors(learn: EncoderLearner, path: PathLike, *, encoding: str = "utf-8") -> int:
     """Start the embedding from word vectors; words without one keep what they have.
 
     The vectors are brought to the scale of the embedding.
@@ -91,6 +99,7 @@ def start_from_vectors(learn: EncoderLearner, path: PathLike) -> int:
     learn : LanguageLearner or TextLearner
         With an embedding as wide as the vectors.
     path : path-like
+    encoding : str, default "utf-8"
         See `load_vectors`.
 
     Returns
@@ -117,7 +126,7 @@ def start_from_vectors(learn: EncoderLearner, path: PathLike) -> int:
     ...     start_from_vectors(learn, f"{folder}/v.txt")
     2
     """
-    vectors, found = load_vectors(path, learn.field.vocab)
+    vectors, found = load_vectors(path, learn.field.vocab, encoding=encoding)
     table = learn.encoder.get_parameter(TABLE)
     if vectors.shape[1] != table.shape[1]:
         raise DataError(
@@ -131,14 +140,19 @@ def start_from_vectors(learn: EncoderLearner, path: PathLike) -> int:
     return int(found.sum())
 
 
-def nearest_words(learn: EncoderLearner, word: str, n: int = 10) -> pd.DataFrame:
+def nearest_words(
+    learn: EncoderLearner | nn.Module, word: str, n: int = 10, *, vocab: Vocab | None = None
+) -> pd.DataFrame:
     """Return the words whose embeddings point the same way.
 
     Parameters
     ----------
-    learn : LanguageLearner or TextLearner
+    learn : LanguageLearner, TextLearner or nn.Module
+        A module (a model, an encoder, an embedding) with `vocab=`.
     word : str
     n : int, default 10
+    vocab : Vocab, optional
+        `TEXT.vocab`; a learner has its own.
 
     Returns
     -------
@@ -148,7 +162,9 @@ def nearest_words(learn: EncoderLearner, word: str, n: int = 10) -> pd.DataFrame
     Raises
     ------
     DataError
-        If the word is not in the vocabulary.
+        If the word is not in the vocabulary, or the model has no embedding with a row for each of its tokens.
+    TypeError
+        If it is not known which row is which word.
 
     Examples
     --------
@@ -161,10 +177,19 @@ def nearest_words(learn: EncoderLearner, word: str, n: int = 10) -> pd.DataFrame
     """
     import pandas as pd
 
-    vocab = learn.field.vocab
+    n = int(check_positive("n", n, integer=True))
+    if isinstance(learn, EncoderLearner):
+        module, vocab = learn.model, learn.field.vocab if vocab is None else vocab
+    elif isinstance(learn, nn.Module) and isinstance(vocab, Vocab):
+        module = learn
+    else:
+        raise TypeError(
+            "`nearest_words` takes a learner of text, or a module with `vocab=TEXT.vocab`, which says which row is which "
+            f"word; got {type(learn).__name__} and vocab={type(vocab).__name__}."
+        )
     if word not in vocab:
         raise DataError(f"{word!r} is not in the vocabulary of {len(vocab):,} tokens.")
-    table = learn.encoder.get_parameter(TABLE).detach().float().cpu()
+    table = _table(module, len(vocab)).detach().float().cpu()
     table = torch.nn.functional.normalize(table, dim=1)
     similar = table @ table[vocab.stoi[word]]
     similar[[Vocab.unk, Vocab.pad, vocab.stoi[word]]] = -torch.inf
@@ -172,11 +197,23 @@ def nearest_words(learn: EncoderLearner, word: str, n: int = 10) -> pd.DataFrame
     return pd.DataFrame({"word": vocab.tokens(best.indices.tolist()), "similarity": best.values.numpy()})
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _table(module: nn.Module, n_tokens: int) -> Tensor:
+    """Return the first embedding with a row per token."""
+    for part in module.modules():
+        if isinstance(part, nn.Embedding | WordDropout) and len(part.weight) == n_tokens:
+            return part.weight
+    raise DataError(f"{type(module).__name__} has no embedding with a row for each of the {n_tokens:,} tokens.")
+
+
+def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    check_encoding(encoding)
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8", newline="\n") as file:
+        with opener(path, "rt", encoding=encoding, newline="\n") as file:
             for number, line in enumerate(file):
-                yield number, line.rstrip("\n ")
+                yield number, (line if number else without_mark(line)).rstrip("\r\n ")
     except (OSError, UnicodeDecodeError) as exc:
-        raise DataError(f"{path} cannot be read as word vectors: {exc}. A text file is needed, no binary one.") from exc
+        raise DataError(
+            f"{path} cannot be read as word vectors: {exc}. A text file is needed, no binary "
+            "one; for another encoding pass `encoding=`."
+        ) from exc

@@ -13,7 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnkit import load_model, save_model
-from learnkit.text import AWDLSTM, LanguageModel, LockedDropout, WeightDropRNN, WordDropout, seq2seq_reg
+from learnkit.text import (
+    AWDLSTM,
+    LanguageModel,
+    LockedDropout,
+    TextClassifier,
+    WeightDropRNN,
+    WordDropout,
+    repackage_var,
+    seq2seq_reg,
+)
 from tests.marks import needs_bf16
 from tests.text.helpers import NO_DROPOUT, encoder
 from tests.train.helpers import assert_same
@@ -273,3 +282,46 @@ def test_layer_groups_hold_every_parameter_once() -> None:
 def test_an_unknown_cell_is_an_error() -> None:
     with pytest.raises(ValueError, match="`rnn` must be one of 'lstm', 'gru'; got 'rnn'"):
         WeightDropRNN(3, 4, 0.1, "rnn")
+
+
+def leaves_of(state: Any) -> list[Tensor]:
+    if isinstance(state, tuple | list):
+        return [leaf for part in state for leaf in leaves_of(part)]
+    return [] if state is None else [state]
+
+
+def test_repackage_var_ends_the_history_of_any_state() -> None:
+    h = torch.ones(2, requires_grad=True) * 2
+    for state in (h, (h, h), [h, (h, None)], None):
+        again = repackage_var(state)
+        assert type(again) is type(state)
+        leaves = leaves_of(again)
+        assert all(not part.requires_grad and torch.equal(part, h) for part in leaves)
+        assert len(leaves) == len(leaves_of(state))
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.uint8])
+def test_tokens_may_be_whole_numbers_of_any_type(dtype: torch.dtype) -> None:
+    x = torch.randint(2, 50, (7, 3))
+    model = LanguageModel(encoder().eval(), 50).eval()
+    classifier = TextClassifier(encoder().eval(), 2).eval()
+    for module in (model, classifier):
+        expected = module(x)[0]
+        if module is model:
+            model.reset()
+        torch.testing.assert_close(module(x.to(dtype))[0], expected)
+
+
+def test_parts_are_found_as_in_the_course() -> None:
+    model, classifier = LanguageModel(encoder(), 50), TextClassifier(encoder(), 2)
+    assert (model[0], model[1]) == (model.encoder, model.decoder)
+    assert (classifier[0], classifier[1]) == (classifier.encoder, classifier.head)
+    bs = model[0].bs
+    model[0].bs = 1  # type: ignore[assignment]
+    model.eval()
+    model.reset()
+    scores, *_ = model(torch.zeros(4, 1, dtype=torch.long))
+    model[0].bs = bs  # type: ignore[assignment]
+    assert scores[-1].topk(10)[1].shape == (10,)
+    with pytest.raises(IndexError):
+        model[2]

@@ -5,17 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from learnkit.text import PoolingHead, TextClassifier, Vocab
+from learnkit.text import PoolingHead, TextClassifier, TextData, Vocab
 from learnkit.text.classifier import Pooled
-from tests.text.helpers import NO_DROPOUT, encoder
+from tests.text.helpers import NO_DROPOUT, encoder, text_learner, words
 
 
 def classifier(max_sl: int = 1400, bptt: int = 7, n_layers: int = 2, **kwargs: Any) -> TextClassifier:
@@ -159,3 +162,17 @@ def test_the_head_has_two_layers_with_batch_norm() -> None:
     for name in ("bptt", "max_sl"):
         with pytest.raises(ValueError, match=f"`{name}` must be a positive whole number"):
             TextClassifier(encoder(), 2, **{name: 0})  # type: ignore[arg-type]
+
+
+def test_padding_that_an_author_wrote_is_read_like_any_unknown_word(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"text": ["good <pad> bad", "bad <pad> good", "good zebra bad", "good"], "label": list("abab")}
+    )
+    field = words()
+    field.build_vocab(["good bad"])
+    data = TextData.from_dataframes(tmp_path, field, "text", "label", frame, frame)
+    learn = text_learner(tmp_path, data)
+    found = learn.predict_texts(frame["text"].tolist())
+    np.testing.assert_array_equal(found[0], found[2])
+    assert not np.allclose(found[0], found[1])
+    np.testing.assert_allclose(found, learn.predict(), rtol=1e-5)

@@ -20,6 +20,9 @@ from learnkit.text.corpus import build_corpus, text_files
 from learnkit.text.texts import texts_of
 from tests.text.helpers import hamlet, sentences, words
 
+# Vocabularies of a few hundred words, for tests to be quick, leave many words of other texts unknown.
+pytestmark = pytest.mark.filterwarnings("ignore:.*are not in the vocabulary")
+
 
 def texts_in(corpus: Corpus) -> list[list[str]]:
     return [corpus.vocab.tokens(corpus[i].tolist()) for i in range(len(corpus))]
@@ -158,7 +161,7 @@ def test_the_cache_is_of_these_texts_prepared_so(tmp_path: Path, monkeypatch: py
         (words(), ["the sea the sky"], "utf-8"),
         (words(lower=False), texts, "utf-8"),
         (words(min_freq=2), texts, "utf-8"),
-        (words(max_size=1), texts, "utf-8"),
+        (words(max_size=2), texts, "utf-8"),
         (words(markers=True), texts, "utf-8"),
         (Field(tokenize=list), texts, "utf-8"),
         (Field(), texts, "utf-8"),
@@ -252,3 +255,41 @@ def test_many_words_take_four_bytes(tmp_path: Path) -> None:
     assert corpus.ids.dtype == np.int32
     assert len(corpus.vocab) == 70_003
     assert corpus.vocab.tokens(corpus[0][:3].tolist()) == ["0", "1", "2"]
+
+
+# ---------------------------------------------------------------- what people really have
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("text", ["sea and sky", "", "é"])
+def test_a_mark_before_a_text_is_no_part_of_its_first_word(encoding: str, text: str, tmp_path: Path) -> None:
+    file = tmp_path / "f.txt"
+    file.write_bytes(
+        ("" if encoding in ("utf-8-sig", "utf-16", "utf-32") else "\ufeff").encode(encoding) + text.encode(encoding)
+    )
+    for field in (words(), Field(tokenize=list)):
+        field.build_vocab(["sea and sky é"])
+        corpus = build_corpus(field, [file], tmp_path, encoding=encoding)
+        assert corpus[0].tolist() == field.vocab.numbers(field.tokens(text)).tolist()
+    assert texts_of(["\ufeff" + text], "texts") == [text]
+
+
+def test_an_encoding_that_does_not_exist_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`encoding` must be the name of one"):
+        build_corpus(words(), ["sea"], tmp_path, encoding="latin-99")
+
+
+def test_a_special_token_in_a_text_is_unknown_in_the_corpus_too(tmp_path: Path) -> None:
+    field = words()
+    corpus = build_corpus(field, ["a <pad> b <eos>", "<pad>"], tmp_path)
+    assert [corpus[i].tolist() for i in range(2)] == [
+        [field.vocab.stoi["a"], 0, field.vocab.stoi["b"], 0, field.vocab.stoi["<eos>"]],
+        [0, field.vocab.stoi["<eos>"]],
+    ]
+
+
+def test_the_share_of_unknown_words_counts_words_only(tmp_path: Path) -> None:
+    field = words(markers=True)
+    field.build_vocab(["The sea is grey"])
+    for text, share in (("The sea\n\nis land", 0.25), ("Land ho", 1.0), ("", 0.0), ("sea\nis", 0.0)):
+        assert build_corpus(field, [text], tmp_path).unknown_share() == pytest.approx(share)

@@ -15,6 +15,9 @@ from learnkit.datasets import shakespeare_files
 from learnkit.text import Field, LanguageModelData, NextToken, TextData
 from tests.text.helpers import hamlet, language_data, review_data, scenes, sentences, words
 
+# Vocabularies of a few hundred words, for tests to be quick, leave many words of other texts unknown.
+pytestmark = pytest.mark.filterwarnings("ignore:.*are not in the vocabulary")
+
 
 def plays(path: Path) -> None:
     for name, part in (("trn/one.txt", slice(0, 6000)), ("trn/two/three.txt", slice(6000, 9000)), ("val/x.txt", slice(9000, 11000))):  # fmt: skip
@@ -173,7 +176,7 @@ def test_texts_and_labels_as_they_are(tmp_path: Path) -> None:
     splits: Any = [(["good", "bad", "good"], [1, 0, 1]), (["bad"], [0]), (["new"], None)]
     data = TextData.from_splits(tmp_path, splits, 2, field=words())
     assert (data.classes, data.val_y.tolist(), len(data.test_ds)) == ([0, 1], [0], 1)
-    assert TextData.from_splits(tmp_path, splits[:1]).val_dl is None
+    assert TextData.from_splits(tmp_path, splits[:1], field=words()).val_dl is None
     arrays: Any = [(np.array(["a", "b"]), np.array([0, 1]))]
     assert [type(name) for name in TextData.from_splits(tmp_path, arrays, field=words()).classes or ()] == [int, int]
     with pytest.raises(DataError, match="3 texts and 2 targets"):
@@ -224,3 +227,158 @@ def test_a_transformer_reads_no_labels(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`arch` must be one of 'lstm', 'gru'; got 'transformer'"):
         data.get_model(None, 70, 20, 8, 16, 1, arch="transformer")
     assert isinstance(data.target, Category)
+
+
+# ---------------------------------------------------------------- what people really have
+
+
+GAPS = [np.nan, None, pd.NA, pd.NaT]
+
+
+@pytest.mark.parametrize("gap", GAPS, ids=str)
+def test_a_missing_label_is_named_in_every_factory(gap: Any, tmp_path: Path) -> None:
+    labels = ["x", "y", gap, gap]
+    frame = pd.DataFrame({"t": list("abcd"), "y": pd.Series(labels, dtype=object), "z": 1.0})
+    with pytest.raises(DataError, match=r"train_df: the label 'y' is missing in row 2 \(2 in all\)"):
+        TextData.from_dataframes(tmp_path, words(), "t", "y", frame)
+    with pytest.raises(DataError, match=r"val_df: the label 'y' is missing in row 2"):
+        TextData.from_dataframes(tmp_path, words(), "t", "y", frame[:2], frame)
+    frame["z"] = [1.0, np.nan, 2.0, 3.0]
+    with pytest.raises(DataError, match=r"train_df: the label 'z' is missing in row 1"):
+        TextData.from_dataframes(tmp_path, words(), "t", ["z", "z"], frame, continuous=True)
+    for found in (labels, np.array(labels, dtype=object), pd.Series(labels, dtype=object, index=[5, 6, 7, 8])):
+        with pytest.raises(DataError, match=r"the label of split 0 is missing in row 2 \(2 in all\)"):
+            TextData.from_splits(tmp_path, [(list("abcd"), found)], field=words())
+        with pytest.raises(DataError, match=r"the label of split 1 is missing in row 2"):
+            TextData.from_splits(tmp_path, [(["a", "b"], ["x", "y"]), (list("abcd"), found)], field=words())
+    numbers = np.array([0, 1, np.nan, 1])
+    with pytest.raises(DataError, match=r"the label of split 0 is missing in row 2 \(1 in all\)"):
+        TextData.from_splits(tmp_path, [(list("abcd"), numbers)], field=words())
+
+
+def test_labels_keep_their_values_whatever_holds_them(tmp_path: Path) -> None:
+    texts = list("abc")
+    for labels, classes in (
+        (["NA", "nan", "None"], ["NA", "None", "nan"]),
+        (["007", "7", "07"], ["007", "07", "7"]),
+        (np.array([[2], [0], [2]]), [0, 2]),
+        (torch.tensor([2, 0, 2]), [0, 2]),
+        (pd.Series([True, False, True]), [False, True]),
+        (pd.Series(["b", "a", "b"], dtype="category"), ["a", "b"]),
+    ):
+        data = TextData.from_splits(tmp_path, [(texts, labels), (texts, labels)], field=words())
+        assert data.classes == classes
+        expected = np.asarray(labels).reshape(-1).tolist()
+        assert [item.label for item in data.val_ds] == expected
+        assert [classes[code] for code in data.val_y] == expected
+
+
+def test_what_is_no_list_of_texts_and_labels_is_refused(tmp_path: Path) -> None:
+    def make(*splits: Any) -> TextData:
+        return TextData.from_splits(tmp_path, splits, field=words())
+
+    with pytest.raises(TypeError, match="split 0: expected a list of texts, got one text"):
+        make(("abc", [0, 1, 0]))
+    with pytest.raises(TypeError, match="the label of split 0: expected a list of labels, got the text 'xyz'"):
+        make((list("abc"), "xyz"))
+    with pytest.raises(TypeError, match="the label of split 1: expected a list or column of labels.*NoneType"):
+        make((list("abc"), [0, 1, 0]), (["a"], None))
+    with pytest.raises(DataError, match=r"expected one label per text, shape \(n,\); got an array of shape \(3, 2\)"):
+        make((list("abc"), np.zeros((3, 2))))
+    with pytest.raises(DataError, match="one name or number per text; got a list among them"):
+        make((list("abc"), [["x"], ["y"], ["x", "y"]]))
+    with pytest.raises(DataError, match="two or three pairs"):
+        make(list("abc"), [0, 1, 0])
+    with pytest.raises(DataError, match="two or three pairs"):
+        make(*[(list("abc"), [0, 1, 0])] * 4)
+    frame = pd.DataFrame({"t": list("abc"), "y": [0, 1, 0]})
+    with pytest.raises(TypeError, match="expected a list or column of texts, got DataFrame"):
+        make((frame, [0, 1, 0]))
+    with pytest.raises(TypeError, match="expected a list or column of texts, got DataFrame"):
+        make((list("abc"), [0, 1, 0])).texts_dl(frame)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"train_df has no column \['t'\]"):
+        TextData.from_dataframes(tmp_path, words(), ["t"], "y", frame)  # type: ignore[arg-type]
+
+
+def test_several_labels_in_a_cell_are_names_without_blanks(tmp_path: Path) -> None:
+    cells = ["x, y", "y,,", " ", None, ",x ", np.nan]
+    frame = pd.DataFrame({"t": list("abcdef"), "y": pd.Series(cells, dtype=object)})
+    data = TextData.from_dataframes(tmp_path, words(), "t", "y", frame, frame, cat_separator=",")
+    assert data.classes == ["x", "y"]
+    assert [item.label for item in data.val_ds] == [["x", "y"], ["y"], [], [], ["x"], []]
+    with pytest.raises(ValueError, match="`cat_separator` must be what stands between labels"):
+        TextData.from_dataframes(tmp_path, words(), "t", "y", frame, cat_separator="")
+    frame["y"] = "many"
+    with pytest.raises(DataError, match="train_df: the columns 'y', 'y' must hold numbers: "):
+        TextData.from_dataframes(tmp_path, words(), "t", ["y", "y"], frame, continuous=True)
+
+
+def test_an_item_has_its_label(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"t": list("abc"), "y": ["p", "n", "p"], "v": [0.5, 1.5, 2.5]})
+    data = TextData.from_dataframes(tmp_path, words(), "t", "y", frame, frame, frame)
+    assert [item.label for item in data.trn_ds] == ["p", "n", "p"]
+    assert [item.label for item in data.test_ds] == [None] * 3
+    numbers = TextData.from_dataframes(tmp_path, words(), "t", "v", frame, frame, continuous=True)
+    assert [item.label for item in numbers.val_ds] == [0.5, 1.5, 2.5]
+    assert language_data(tmp_path).trn_ds[0].label is None
+
+
+def test_a_new_vocabulary_where_another_may_be_meant_is_said(tmp_path: Path) -> None:
+    splits = [(["good film", "bad film"], [1, 0])]
+    with pytest.warns(
+        UserWarning, match=r"`from_splits` makes a new vocabulary of these texts.*`field=TEXT`"
+    ) as caught:
+        TextData.from_splits(tmp_path, splits)
+    assert [Path(warning.filename).name for warning in caught] == ["test_data.py"]
+    field = words()
+    field.build_vocab(["a good bad film"])
+    assert TextData.from_splits(tmp_path, splits, field=field).field is field
+
+
+GERMAN = ["der Hund läuft schnell in den Wald", "die Katze schläft auf dem Sofa"]
+
+
+@pytest.mark.filterwarnings("error:.*are not in the vocabulary")
+def test_texts_in_another_language_than_the_vocabulary_are_said(tmp_path: Path) -> None:
+    field = words()
+    field.build_vocab(["the dog runs into the wood in a hurry", "the cat sleeps on the sofa"])
+    frame = pd.DataFrame({"text": GERMAN * 9, "label": ["x", "y"] * 9})
+    expected = r"85% of the words of the train(ing)? texts are not in the vocabulary of 15 tokens"
+    makers: list[Any] = [
+        lambda: TextData.from_dataframes(tmp_path, field, "text", "label", frame),
+        lambda: TextData.from_splits(tmp_path, [(frame["text"], frame["label"])], field=field),
+        lambda: LanguageModelData.from_dataframes(tmp_path, field, "text", frame, bs=4),
+    ]
+    for make in makers:
+        with pytest.warns(UserWarning, match=expected) as caught:
+            make()
+        assert [Path(warning.filename).name for warning in caught] == ["test_data.py"]
+    english = pd.DataFrame({"text": ["the dog sleeps", "the cat runs"], "label": ["x", "y"]})
+    data = TextData.from_dataframes(tmp_path, field, "text", "label", english, english)
+    with pytest.warns(UserWarning, match=r"85% of the words of these texts"):
+        data.texts_dl(GERMAN)
+    with pytest.warns(UserWarning, match="of the words of the validation texts"):
+        TextData.from_dataframes(tmp_path, field, "text", "label", english, frame)
+
+
+def test_min_freq_of_a_field_that_has_its_vocabulary_is_said(tmp_path: Path) -> None:
+    plays(tmp_path)
+    field = words(min_freq=2)
+    LanguageModelData.from_text_files(tmp_path, field, "trn", bs=4)
+    size = len(field.vocab)
+    with pytest.warns(UserWarning, match=f"min_freq=9 changes nothing: this field has its vocabulary of {size} tokens"):
+        md = LanguageModelData.from_text_files(tmp_path, field, "trn", bs=4, min_freq=9)
+    assert (md.nt, field.min_freq) == (size, 2)
+
+
+def test_a_mark_before_a_text_is_dropped_in_every_factory(tmp_path: Path) -> None:
+    (tmp_path / "trn").mkdir()
+    (tmp_path / "trn" / "a.txt").write_bytes(b"\xef\xbb\xbfsea sky sea sky sea")
+    expected = ["sea", "sky", "sea", "sky", "sea", "<eos>"]
+    assert LanguageModelData.from_text_files(tmp_path, words(), "trn", bs=2).trn_ds[0].text[:] == expected
+    texts = ["\ufeffsea sky sea sky sea"]
+    frame = pd.DataFrame({"text": texts * 2, "label": ["x", "y"]})
+    assert LanguageModelData.from_dataframes(tmp_path, words(), "text", frame, bs=2).trn_ds[0].text[:6] == expected
+    data = TextData.from_splits(tmp_path, [(texts * 2, ["x", "y"])], field=words())
+    assert data.trn_ds[0].text[:] == expected
+    assert data.texts_dl(texts).corpus[0].tolist() == data.trn_ds[0].ids.tolist()

@@ -112,3 +112,36 @@ def test_what_cannot_be_a_field_is_said() -> None:
     field = words()
     field.vocab = Vocab(["<unk>", "<pad>", "a"])
     assert repr(field) == "Field(str.split, 3 tokens)"
+
+
+def test_preprocess_gives_the_tokens_that_numericalize_takes() -> None:
+    field = words()
+    field.build_vocab(["To be or not to be"])
+    tokens = field.preprocess("To be\nor")
+    assert tokens == ["to", "be", "<eos>", "or"]
+    assert field.textify(field.numericalize([tokens])) == "to be\nor"
+
+
+@pytest.mark.parametrize("tokenize", [str.split, list, "spacy"])
+@pytest.mark.parametrize("kwargs", [{"min_freq": 50}, {"max_size": 1}])
+def test_a_vocabulary_of_special_tokens_only_is_refused(tokenize: Any, kwargs: dict[str, int]) -> None:
+    field = Field(tokenize=tokenize, **kwargs)
+    texts = ["a b", "c", "b"] * 20 if tokenize is not list else ["ab", "c", "b"] * 20  # the end of a text comes 60 times
+    with pytest.raises(
+        DataError, match=r"no word is left for the vocabulary, only .*; the most frequent comes 40 times"
+    ):
+        field.build_vocab(texts)
+
+
+def test_settings_that_change_nothing_are_said(tmp_path: Path) -> None:
+    vocab = Vocab(["<unk>", "<pad>", "a"])
+    for kwargs in ({"min_freq": 3}, {"max_size": 9}):
+        with pytest.warns(UserWarning, match="`min_freq` and `max_size` change nothing"):
+            words(vocab=vocab, **kwargs)
+    field = words(min_freq=2)
+    field.build_vocab(["a a b"])
+    field.save(tmp_path / "f.json")
+    again = Field.load(tmp_path / "f.json", str.split)  # what is saved is no request
+    assert (again.min_freq, again.vocab) == (2, field.vocab)
+    with pytest.raises(TypeError, match="expected a list of texts, got one text"):
+        words().build_vocab("to be")

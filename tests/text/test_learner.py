@@ -37,6 +37,9 @@ from tests.text.helpers import (
 from tests.train.helpers import World, assert_same, differs, snapshot
 from tests.train.test_resume import resumed_like
 
+# Vocabularies of a few hundred words, for tests to be quick, leave many words of other texts unknown.
+pytestmark = pytest.mark.filterwarnings("ignore:.*are not in the vocabulary")
+
 REG = partial(seq2seq_reg, alpha=2, beta=1)
 
 

@@ -203,3 +203,10 @@ def test_texts_and_targets_must_be_as_many() -> None:
         TextLoader(corpus_of([1, 2]), np.zeros(3))
     with pytest.raises(DataError, match="no texts here"):
         TextLoader(corpus_of([1, 2]), np.zeros(0), np.zeros(0, dtype=np.int64))
+
+
+def test_a_text_read_backwards_keeps_its_end_too() -> None:
+    corpus = Corpus(np.array([2, 3, 4, 5, 6, 7, 8]), np.array([0, 5, 7]), Vocab(["<unk>", "<pad>", *"abcdefg"]))
+    for backwards, expected in ((False, [[4, 5, 6], [7, 8, 1]]), (True, [[6, 5, 4], [8, 7, 1]])):
+        x, _ = next(iter(TextLoader(corpus, np.zeros(2), bs=2, max_len=3, backwards=backwards)))
+        assert x.T.tolist() == expected

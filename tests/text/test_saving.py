@@ -20,6 +20,9 @@ from learnkit.train.archive import read_archive, write_archive
 from tests.text.helpers import language_data, language_learner, review_data, sentences, text_learner, words
 from tests.train.helpers import assert_same
 
+# Vocabularies of a few hundred words, for tests to be quick, leave many words of other texts unknown.
+pytestmark = pytest.mark.filterwarnings("ignore:.*are not in the vocabulary")
+
 
 def elsewhere(code: str, *arguments: object) -> Any:
     """What a fresh process prints, as JSON."""

@@ -97,3 +97,31 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     file.write_text(f"{learn.field.vocab.itos[5]} 1 2 3\n")
     with pytest.raises(DataError, match=r"vectors of 3 numbers; the embedding has 12 \(`emb_sz`\)"):
         start_from_vectors(learn, file)
+
+
+def test_a_module_is_asked_with_its_vocabulary(tmp_path: Path) -> None:
+    learn = language_learner(tmp_path)
+    word = learn.field.vocab.itos[5]
+    expected = nearest_words(learn, word, n=4)
+    for module in (learn.model, learn.encoder, learn.encoder.embedding):
+        assert nearest_words(module, word, 4, vocab=learn.field.vocab).equals(expected)
+    for wrong in (learn.model, learn.data, "model"):
+        with pytest.raises(TypeError, match="takes a learner of text, or a module with `vocab=TEXT.vocab`"):
+            nearest_words(wrong, word)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="Linear has no embedding with a row for each"):
+        nearest_words(torch.nn.Linear(2, 2), word, vocab=learn.field.vocab)
+
+
+def test_vectors_with_a_mark_in_another_encoding_and_of_padding(tmp_path: Path) -> None:
+    vocab = Vocab(["<unk>", "<pad>", "é", "b"])
+    for encoding in ("utf-8", "latin-1", "utf-16"):
+        text = "é 1.0 2.0\r\n<pad> 9.0 9.0\r\n"
+        (tmp_path / "v.txt").write_bytes(("\ufeff" * (encoding == "utf-8") + text).encode(encoding))
+        vectors, found = load_vectors(tmp_path / "v.txt", vocab, encoding=encoding)
+        assert vectors.tolist() == [[0, 0], [0, 0], [1, 2], [0, 0]]
+        assert found.tolist() == [False, False, True, False]
+    (tmp_path / "v.txt").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match="for another encoding pass `encoding=`"):
+        load_vectors(tmp_path / "v.txt", vocab)
+    with pytest.raises(ValueError, match="`encoding` must be the name of one"):
+        load_vectors(tmp_path / "v.txt", vocab, encoding="utf-99")

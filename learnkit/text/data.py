@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,7 +241,7 @@ class TextData(DataBunch):
     def from_splits(
         cls,
         path: PathLike,
-        splits: Sequence[tuple[Sequence[str], Sequence[Any]] | None],
+        splits: Sequence[tuple[Iterable[str], Any] | None],
         bs: int = 64,
         *,
         field: Field | None = None,

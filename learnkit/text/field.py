@@ -18,6 +18,7 @@ from learnkit.text.tokens import (
     END,
     PAD,
     SPECIAL,
+    UNKNOWN,
     Markers,
     OwnTokenizer,
     SpacyTokenizer,
@@ -156,7 +157,7 @@ class Field:
 
     def vocab_from_counts(self, counts: dict[str, int]) -> Vocab:
         """Return the vocabulary of tokens that came so often, by `min_freq` and `max_size`."""
-        special = SPECIAL | {self.eos}
+        special = (SPECIAL if self.markers else {UNKNOWN, PAD}) | {self.eos}
         if not any(token != self.eos for token in counts):
             raise DataError("there is no token in the training texts: they are empty.")
         vocab = Vocab.from_counts(counts, min_freq=self.min_freq, max_size=self.max_size)

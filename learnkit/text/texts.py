@@ -194,8 +194,10 @@ def labels_of(labels: Any, what: str) -> list[Any]:
     if len(shape) > 1:
         if len(shape) > 2 or shape[1] != 1:
             raise DataError(f"{what}: expected one label per text, shape (n,); got an array of shape {shape}.")
-        labels = labels.reshape(-1)
-    found = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    column: Any = labels
+    if len(shape) == 2:
+        column = column.reshape(-1)
+    found = column.tolist() if hasattr(column, "tolist") else list(column)
     several = {type(label) for label in found} & {list, set, dict, np.ndarray}
     if several:
         raise DataError(

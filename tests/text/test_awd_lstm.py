@@ -321,7 +321,7 @@ def test_parts_are_found_as_in_the_course() -> None:
     model.eval()
     model.reset()
     scores, *_ = model(torch.zeros(4, 1, dtype=torch.long))
-    model[0].bs = bs  # type: ignore[assignment]
+    model[0].bs = bs
     assert scores[-1].topk(10)[1].shape == (10,)
     with pytest.raises(IndexError):
         model[2]

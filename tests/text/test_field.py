@@ -124,9 +124,11 @@ def test_preprocess_gives_the_tokens_that_numericalize_takes() -> None:
 
 @pytest.mark.parametrize("tokenize", [str.split, list, "spacy"])
 @pytest.mark.parametrize("kwargs", [{"min_freq": 50}, {"max_size": 1}])
-def test_a_vocabulary_of_special_tokens_only_is_refused(tokenize: Any, kwargs: dict[str, int]) -> None:
+def test_a_vocabulary_of_special_tokens_only_is_refused(tokenize: Any, kwargs: dict[str, Any]) -> None:
     field = Field(tokenize=tokenize, **kwargs)
-    texts = ["a b", "c", "b"] * 20 if tokenize is not list else ["ab", "c", "b"] * 20  # the end of a text comes 60 times
+    texts = (
+        ["a b", "c", "b"] * 20 if tokenize is not list else ["ab", "c", "b"] * 20
+    )  # the end of a text comes 60 times
     with pytest.raises(
         DataError, match=r"no word is left for the vocabulary, only .*; the most frequent comes 40 times"
     ):

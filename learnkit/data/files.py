@@ -48,7 +48,9 @@ def check_encoding(encoding: str) -> None:
     try:
         codecs.lookup(encoding)
     except LookupError as exc:
-        raise ValueError(f'`encoding` must be the name of one, such as "utf-8" or "latin-1"; got {encoding!r}.') from exc
+        raise ValueError(
+            f'`encoding` must be the name of one, such as "utf-8" or "latin-1"; got {encoding!r}.'
+        ) from exc
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from learnkit.core.errors import (
     NonFiniteError,
     OutOfMemoryError,
     TrainingError,
+    UnwritableError,
 )
 from learnkit.core.hooks import ActivationStats, SaveFeatures
 from learnkit.core.layers import AdaptiveConcatPool2d, Flatten, children
@@ -137,6 +138,7 @@ __all__ = [
     "TopKAccuracy",
     "TrainingError",
     "TrainingOutput",
+    "UnwritableError",
     "V",
     "WeightAverage",
     "WeightDecaySchedule",

@@ -77,7 +77,7 @@ def test_pictures_are_prepared_and_predicted_the_same_in_another_process(tmp_pat
 def test_fine_tuning_goes_on_from_what_was_exported(arch: str, tmp_path: Path) -> None:
     """Which layers are frozen, transforms and settings come along: training on is training on."""
     data = pictures(tmp_path)
-    learn = ConvLearner.pretrained(arch, data, weights=False, xtra_fc=[8], ps=0.1, precision="bf16")
+    learn = ConvLearner.pretrained(arch, data, weights=False, xtra_fc=[8], ps=[0.05, 0.1], precision="bf16")
     learn.no_progress()
     learn.freeze()
     learn.clip = 0.5
@@ -195,7 +195,7 @@ def test_the_file_is_a_plain_zip_of_data(tmp_path: Path) -> None:
     assert read_archive(file, "learner").state["recipe"]["model"] == {
         "arch": "squeezenet1_1",
         "c": 2,
-        "ps": 0.5,
+        "ps": [0.25, 0.5],
         "xtra_fc": [8],
     }
 

@@ -21,6 +21,7 @@ __all__ = [
     "NonFiniteError",
     "OutOfMemoryError",
     "TrainingError",
+    "UnwritableError",
     "check_choice",
     "check_fraction",
     "check_positive",
@@ -51,6 +52,10 @@ class OutOfMemoryError(TrainingError, MemoryError):
 
 class CheckpointError(LearnkitError, ValueError):
     """A weights file is missing, damaged, unsafe or belongs to another model."""
+
+
+class UnwritableError(LearnkitError, PermissionError):
+    """A folder cannot be written to; the message says what was to be written and how to choose another."""
 
 
 class MissingExtraError(LearnkitError, ImportError):

@@ -145,6 +145,8 @@ class DataBunch:
 
 
 def _dataset(dl: Any, name: str) -> Any:
+    if dl is None:
+        raise DataError(f"this data bunch has no {'validation' if name == 'val_dl' else 'test'} set (`{name}`).")
     if not hasattr(dl, "dataset"):
         raise DataError(f"`{name}` is {type(dl).__name__}, which has no dataset behind it.")
     return dl.dataset

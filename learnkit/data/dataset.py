@@ -1,7 +1,9 @@
 """Item + target + transform -> `(x, y)`, one by one or a batch at a time.
 
-Randomness is tied to the item and the epoch, not to the process that happens to load it: the same seed gives
-the same augmented batches with 0 workers or 8, and a different picture of the item in each epoch.
+In our loader randomness is tied to the item and the epoch, not to the process that happens to load it: the same seed
+gives the same augmented batches with 0 workers or 8, and a different picture of the item in each epoch. Whoever else
+asks, PyTorch's own loader or a pair of brackets, gets finished items: the first time the picture of our epoch, each
+further time another one.
 """
 
 from __future__ import annotations
@@ -20,7 +22,11 @@ from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from learnkit.core.errors import DataError
 
-__all__ = ["BatchTransform", "ItemDataset", "seeded_globals"]
+__all__ = ["BatchTransform", "InBatch", "ItemDataset", "seeded_globals"]
+
+
+class InBatch(int):
+    """An index asked for by `ItemLoader`, which wants the batch in one piece and finishes it later."""
 
 
 @runtime_checkable
@@ -70,6 +76,7 @@ class ItemDataset(Dataset[Any]):
         self.items, self.y, self.open_item, self.tfm = items, y, open_item, tfm
         self.epoch_seed = 0
         self._at: Tensor | None = None
+        self._asked: tuple[int, NDArray[np.uint32]] | None = None  # how often for each item, in the epoch of that seed
 
     def __len__(self) -> int:
         return len(self.items)
@@ -95,13 +102,30 @@ class ItemDataset(Dataset[Any]):
     def __getitem__(self, i: int) -> tuple[Any, Any]:
         if not -len(self) <= i < len(self):
             raise IndexError(f"item {i} of a dataset of {len(self)} items")
-        xs, ys = self.finish(self.__getitems__([i % len(self)]))
+        xs, ys = self.finish(self.batch([i % len(self)], self._seed_of(i % len(self))))
         return (tuple(x[0] for x in xs) if isinstance(xs, tuple | list) else xs[0]), ys[0]
 
-    def __getitems__(self, idxs: Sequence[int]) -> tuple[Any, Any]:
-        """Return a whole batch `(xs, ys)`, not finished; PyTorch's loader calls this with the indices of a batch."""
+    def __getitems__(self, idxs: Sequence[int]) -> Any:
+        """Return what PyTorch's loaders collate: finished items; for `ItemLoader` the batch in one piece."""
+        if len(idxs) and isinstance(idxs[0], InBatch):
+            return self.batch(idxs, self.epoch_seed)
+        return [self[int(i)] for i in idxs]
+
+    def _seed_of(self, i: int) -> int:
+        """Return what decides the augmentation of an item that somebody else's loop asks for, each time anew."""
+        worker = get_worker_info()
+        if worker is not None:
+            return worker.seed  # another one in each epoch and process
+        if self._asked is None or self._asked[0] != self.epoch_seed:
+            self._asked = self.epoch_seed, np.zeros(len(self), dtype=np.uint32)
+        times = int(self._asked[1][i])
+        self._asked[1][i] += 1
+        return int(np.random.SeedSequence((self.epoch_seed, times)).generate_state(1)[0]) if times else self.epoch_seed
+
+    def batch(self, idxs: Sequence[int], seed: int) -> tuple[Any, Any]:
+        """Return a whole batch `(xs, ys)`, stacked but not finished, its augmentation decided by `seed` and the items."""
         in_two_steps = isinstance(self.tfm, BatchTransform)  # asked once per batch: slow, as of all protocols
-        xs = [self._load(int(i), in_two_steps) for i in idxs]
+        xs = [self._load(int(i), seed, in_two_steps) for i in idxs]
         try:
             batch = default_collate(xs)
         except (RuntimeError, TypeError) as exc:
@@ -118,16 +142,16 @@ class ItemDataset(Dataset[Any]):
         xs, ys = batch
         return (self.tfm.batch(xs) if isinstance(self.tfm, BatchTransform) else xs), ys
 
-    def _load(self, i: int, in_two_steps: bool) -> Any:
-        if self._at is not None and (worker := get_worker_info()) is not None:
+    def _load(self, i: int, seed: int, in_two_steps: bool) -> Any:
+        worker = get_worker_info()
+        if self._at is not None and worker is not None and worker.id < len(self._at):
             self._at[worker.id, 0], self._at[worker.id, 1] = os.getpid(), i
         try:
             x = self.open_item(self.items[i])
             if in_two_steps:
-                return self.tfm.item(x, np.random.default_rng((self.epoch_seed, i)))
+                return self.tfm.item(x, np.random.default_rng((seed, i)))
             if self.tfm is not None:
-                seed = np.random.SeedSequence((self.epoch_seed, i)).generate_state(1)[0]
-                with seeded_globals(int(seed)):
+                with seeded_globals(int(np.random.SeedSequence((seed, i)).generate_state(1)[0])):
                     return self.tfm(x)
             return x
         except DataError:

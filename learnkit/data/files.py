@@ -3,36 +3,80 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import tempfile
+import unicodedata
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, UnwritableError
 
-__all__ = ["PathLike", "atomic_path", "check_encoding", "find_files", "subfolders"]
+__all__ = [
+    "PathLike",
+    "all_files",
+    "atomic_path",
+    "check_encoding",
+    "find_files",
+    "find_spelling",
+    "subfolders",
+    "writing",
+]
 
 PathLike = str | os.PathLike[str]
+
+# A folder of somebody else's, a disk that is read only, a file where a folder is meant.
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 def find_files(folder: PathLike, extensions: Collection[str]) -> list[Path]:
     """Return the files below `folder` with one of `extensions` (lower case, dot included), sorted by path.
 
-    Hidden files and folders (a leading dot) are passed over.
+    Hidden files and folders (a leading dot) are passed over; links to folders are followed.
+    """
+    return [file for file in all_files(folder) if file.suffix.lower() in extensions]
+
+
+def all_files(folder: PathLike) -> list[Path]:
+    """Return the files below `folder`, sorted by path: hidden ones left out, links to folders followed once around.
+
+    Raises
+    ------
+    DataError
+        If there is no such folder, or one that may not be read.
     """
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"expected a folder at {root}; {_what_is_there(root)}.")
     found: list[Path] = []
-    for base, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(base, name)
-            for name in sorted(names)
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
-        ]
+    waiting = [(root, frozenset[str]())]
+    while waiting:
+        place, above = waiting.pop()
+        real = os.path.realpath(place)
+        if real in above:
+            continue  # a link to a folder it lies in
+        try:
+            entries = [entry for entry in os.scandir(place) if not entry.name.startswith(".")]
+        except OSError as exc:
+            raise DataError(f"the folder {place} cannot be read: {exc}. Allow it, or leave it out.") from exc
+        found += [Path(entry.path) for entry in entries if not entry.is_dir()]
+        waiting += [(Path(entry.path), above | {real}) for entry in entries if entry.is_dir()]
     return sorted(found)
+
+
+def find_spelling(path: Path) -> Path:
+    """Return the file that is there under another Unicode spelling of its name, else `path` as it is.
+
+    A disk may spell "é" in two letters where a table has one.
+    """
+    if path.exists() or str(path).isascii():
+        return path
+    parent = path.parent if path.parent.exists() else find_spelling(path.parent)
+    if not parent.is_dir():
+        return path
+    wanted = unicodedata.normalize("NFC", path.name)
+    return next((Path(e.path) for e in os.scandir(parent) if unicodedata.normalize("NFC", e.name) == wanted), path)
 
 
 def subfolders(folder: PathLike) -> list[str]:
@@ -60,10 +104,16 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     The file is flushed to disk before it is renamed, so `path` holds either its old content or all of the
     new one, also after a crash. When the block fails the temporary file is removed and `path` is untouched.
     Missing parent folders are made.
+
+    Raises
+    ------
+    UnwritableError
+        If the folder may not be written to.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -77,6 +127,21 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         _flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Say what was to be written where the folder of `target` may not be written to."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _NOT_ALLOWED:
+            raise
+        raise UnwritableError(
+            exc.errno,
+            f"{target} was to be written, and its folder cannot be written to ({exc.strerror}). Give the data another "
+            "`path=` (or pictures another `cache=`), or this call another file",
+        ) from exc
 
 
 def _flush_folder(folder: Path) -> None:

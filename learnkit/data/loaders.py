@@ -15,6 +15,7 @@ batches before. A loader that can do better
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +29,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampl
 
 from learnkit.core.device import to_device
 from learnkit.core.errors import DataError, check_positive
-from learnkit.data.dataset import ItemDataset
+from learnkit.data.dataset import InBatch, ItemDataset
 
 CHUNK_BYTES = 1 << 20  # what `TensorLoader` gathers at once: small enough for a cache, large enough to be worth it
 
@@ -41,6 +42,7 @@ __all__ = [
     "n_batches",
     "single_left",
     "split_batch",
+    "with_dataset",
 ]
 
 
@@ -232,6 +234,10 @@ class ItemLoader(DataLoader[Any]):
         Leave out a last batch that is not full.
     weights : array of shape (n,), optional
         Draw as many items as there are, each with a chance in proportion to its weight, instead of each once.
+    generator : torch.Generator, optional
+        What order and augmentation are drawn from; torch's global one by default.
+    sampler : Sampler, optional
+        Gives the order, instead of `shuffle` and `weights`.
     """
 
     def __init__(
@@ -243,16 +249,17 @@ class ItemLoader(DataLoader[Any]):
         num_workers: int | None = None,
         drop_last: bool = False,
         weights: ArrayLike | None = None,
+        generator: torch.Generator | None = None,
+        sampler: Sampler[int] | None = None,
     ) -> None:
         check_positive("bs", bs, integer=True)
         cuda = torch.cuda.is_available()
         if num_workers is None:
             num_workers = min(8, os.cpu_count() or 1) if cuda else 0
-        sampler: Sampler[int]
-        if weights is not None:
-            sampler = WeightedRandomSampler(np.asarray(weights).tolist(), len(dataset))
-        else:
-            sampler = RandomSampler(dataset) if shuffle else SequentialSampler(dataset)
+        if sampler is None and weights is not None:
+            sampler = WeightedRandomSampler(np.asarray(weights).tolist(), len(dataset), generator=generator)
+        elif sampler is None:
+            sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         finish: Callable[[Any], Any] = dataset.finish if cuda else _already_a_batch
         super().__init__(
             dataset,
@@ -262,24 +269,11 @@ class ItemLoader(DataLoader[Any]):
             drop_last=drop_last,
             collate_fn=finish,
             pin_memory=cuda,
+            generator=generator,
         )
         # Beside a GPU the loading processes finish the batches, so that pinned memory goes straight there. Without one
         # they hand them over as they are: bytes instead of floats, a quarter of the memory to fill and to map.
         self._finish_here = not cuda
-
-    def with_dataset(self, dataset: ItemDataset) -> ItemLoader:
-        """Return a loader like this one over another dataset with as many items in the same order."""
-        sampler = self.sampler.sampler  # type: ignore[attr-defined]
-        weights = sampler.weights if isinstance(sampler, WeightedRandomSampler) else None
-        shuffle = isinstance(sampler, RandomSampler)
-        return ItemLoader(
-            dataset,
-            self.batch_size or 1,
-            shuffle,
-            num_workers=self.num_workers,
-            drop_last=self.drop_last,
-            weights=weights,
-        )
 
     def __iter__(self) -> Any:
         return self.iter_from(0)
@@ -293,6 +287,51 @@ class ItemLoader(DataLoader[Any]):
             self.dataset.share(self.num_workers)  # type: ignore[attr-defined]
         batches = super().__iter__()
         return map(self.dataset.finish, batches) if self._finish_here else batches  # type: ignore[attr-defined]
+
+
+def with_dataset(dl: DataLoader[Any], dataset: ItemDataset, *, in_order: bool = False) -> DataLoader[Any]:
+    """Return a loader with the settings of `dl` over another dataset with as many items in the same order.
+
+    Batch size, weights, order, seed, loading processes, pinning and what is left out of an epoch stay.
+
+    Parameters
+    ----------
+    dl : DataLoader
+        Ours or PyTorch's.
+    dataset : ItemDataset
+    in_order : bool, default False
+        Give every item once, in order, whatever `dl` does.
+    """
+    batch_size = dl.batch_size or getattr(dl.batch_sampler, "batch_size", None) or 1
+    if isinstance(dl, ItemLoader):
+        sampler = SequentialSampler(dataset) if in_order else copy.copy(dl.sampler.sampler)  # type: ignore[attr-defined]
+        drop_last = dl.drop_last and not in_order
+        made: DataLoader[Any] = ItemLoader(
+            dataset, batch_size, num_workers=dl.num_workers, drop_last=drop_last, sampler=sampler
+        )
+    elif in_order:
+        collate = None if dl.batch_sampler is None else dl.collate_fn
+        made = DataLoader(dataset, batch_size, num_workers=dl.num_workers, collate_fn=collate)
+    elif dl.batch_size is None:  # batches, or items, of the user's own choice
+        order = {"sampler": dl.sampler} if dl.batch_sampler is None else {"batch_sampler": dl.batch_sampler}
+        batched = {"batch_size": None} if dl.batch_sampler is None else {}
+        made = DataLoader(dataset, num_workers=dl.num_workers, collate_fn=dl.collate_fn, **order, **batched)  # type: ignore[arg-type]
+    else:
+        made = DataLoader(
+            dataset,
+            dl.batch_size,
+            sampler=dl.sampler,
+            num_workers=dl.num_workers,
+            collate_fn=dl.collate_fn,
+            drop_last=dl.drop_last,
+            persistent_workers=dl.persistent_workers,
+        )
+    for name in _SETTINGS:
+        setattr(made, name, getattr(dl, name))
+    return made
+
+
+_SETTINGS = ("generator", "pin_memory", "prefetch_factor", "timeout", "worker_init_fn", "multiprocessing_context")
 
 
 class _From(Sampler[int]):
@@ -309,7 +348,8 @@ class _From(Sampler[int]):
         return len(self.sampler)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[int]:
-        return itertools.islice(self.sampler, self.first, None)
+        first, self.first = self.first, 0
+        return map(InBatch, itertools.islice(self.sampler, first, None))
 
 
 def _already_a_batch(batch: Any) -> Any:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learnkit.core.errors import DataError
+from learnkit.data.labels import as_labels, classes_of, one_spelling, several_labels
 
 __all__ = ["Category", "MultiCategory", "Real", "Target", "target_from_data", "target_to_data"]
 
@@ -102,7 +103,7 @@ class Category(Target):
     @classmethod
     def from_labels(cls, labels: Iterable[Any]) -> Category:
         """Make a target whose classes are the distinct labels, sorted."""
-        return cls(sorted(set(_as_list(labels))))
+        return cls(classes_of(as_labels(labels)))
 
     def encode(self, labels: Iterable[Any]) -> NDArray[np.int64]:
         """Return the class number of each label.
@@ -110,11 +111,10 @@ class Category(Target):
         Raises
         ------
         DataError
-            Naming the labels that are no class.
+            Naming the labels that are no class, or are missing.
         """
-        labels = _as_list(labels)
-        codes = {name: code for code, name in enumerate(self.classes)}
-        unknown = sorted({str(label) for label in labels if label not in codes})
+        labels = as_labels(labels)
+        codes, unknown = _codes(self.classes, labels)
         if unknown:
             raise DataError(
                 f"label(s) {', '.join(unknown[:5])} are not among the {self.c} training classes "
@@ -167,7 +167,7 @@ class MultiCategory(Target):
     @classmethod
     def from_labels(cls, labels: Iterable[Iterable[Any]]) -> MultiCategory:
         """Make a target whose classes are the distinct labels of all items, sorted."""
-        return cls(sorted({label for item in labels for label in item}))
+        return cls(classes_of(label for item in several_labels(labels) for label in item))
 
     def encode(self, labels: Iterable[Iterable[Any]]) -> NDArray[np.float32]:
         """Return a row of zeros and ones per item.
@@ -177,9 +177,8 @@ class MultiCategory(Target):
         DataError
             Naming the labels that are no class.
         """
-        labels = [list(item) for item in labels]
-        codes = {name: code for code, name in enumerate(self.classes)}
-        unknown = sorted({str(label) for item in labels for label in item if label not in codes})
+        labels = several_labels(labels)
+        codes, unknown = _codes(self.classes, [label for item in labels for label in item])
         if unknown:
             raise DataError(
                 f"label(s) {', '.join(unknown[:5])} are not among the {self.c} training classes "
@@ -294,18 +293,21 @@ def target_from_data(data: dict[str, Any] | None) -> Target | None:
     raise DataError(f"what is predicted is a {data['kind']}, which is not one of learnkit's targets; pass `target=`.")
 
 
-def _as_list(labels: Iterable[Any]) -> list[Any]:
-    """Return plain Python labels; those of tensors and arrays would not compare by value."""
-    to_list = getattr(labels, "tolist", None)
-    return to_list() if to_list is not None else list(labels)
+def _codes(classes: Sequence[Any], labels: Iterable[Any]) -> tuple[dict[Any, int], list[str]]:
+    """Return the number of each distinct label, and those that are no class, compared in one spelling."""
+    numbers = {one_spelling(name): code for code, name in enumerate(classes)}
+    distinct = set(labels)
+    codes = {label: numbers[spelt] for label in distinct if (spelt := one_spelling(label)) in numbers}
+    return codes, sorted(str(label) for label in distinct - codes.keys())
 
 
 def _check_classes(classes: Sequence[Any], *, at_least: int) -> list[Any]:
     names = list(classes)
     if len(names) < at_least:
         raise DataError(f"a classifier needs at least {at_least} classes; got {len(names)} ({_some(names)}).")
-    if len(set(names)) != len(names):
-        twice = sorted({str(name) for name in names if names.count(name) > 1})
+    spelt = [one_spelling(name) for name in names]
+    if len(set(spelt)) != len(spelt):
+        twice = sorted({str(name) for name in spelt if spelt.count(name) > 1})
         raise DataError(f"`classes` holds a name more than once: {', '.join(twice)}.")
     return names
 

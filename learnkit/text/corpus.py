@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from learnkit import __version__
 from learnkit.core.errors import DataError
-from learnkit.data.files import PathLike, atomic_path, check_encoding, find_files
+from learnkit.data.files import PathLike, atomic_path, check_encoding, find_files, writing
 from learnkit.text.field import Field
 from learnkit.text.texts import Corpus, without_mark
 from learnkit.text.vocab import Vocab
@@ -110,8 +110,10 @@ def build_corpus(
     found = _open(place, field)
     if found is not None:
         return found
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{key}.", dir=folder) as scratch:
+    with writing(place):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        own_folder = tempfile.TemporaryDirectory(prefix=f".{key}.", dir=folder)
+    with own_folder as scratch:
         raw = Path(scratch) / "provisional"
         counter = _write_provisional(field, source, encoding, raw, n_workers)
         if not field.has_vocab:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnkit.core.errors import check_positive, optional_import
 from learnkit.core.preserve import preserve_rng
-from learnkit.data.files import PathLike, atomic_path
+from learnkit.data.files import PathLike, atomic_path, writing
 from learnkit.train.events import Callback
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ class CSVLog(Callback):
         """Start the file with the names of the columns, or read them from the one to go on with."""
         if run.resumed:
             return  # the file goes on too, see `load_state_dict`
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
         self._columns: list[str] = []
         if self.append and self.path.exists():
             with open(self.path, newline="") as file:

@@ -30,7 +30,8 @@ from learnkit.vision.augment import (
     transforms_top_down,
 )
 from learnkit.vision.cam import ClassActivationMap
-from learnkit.vision.data import ImageClassifierData, ImageDataset
+from learnkit.vision.data import ImageClassifierData
+from learnkit.vision.dataset import ImageDataset, image_stats
 from learnkit.vision.images import open_image, verify_images
 from learnkit.vision.interpret import ImageInterpretation
 from learnkit.vision.learner import ConvLearner
@@ -66,6 +67,7 @@ __all__ = [
     "Scale",
     "Stats",
     "get_cv_idxs",
+    "image_stats",
     "imagenet_stats",
     "open_image",
     "plot_confusion_matrix",

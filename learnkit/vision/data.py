@@ -9,76 +9,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch.utils.data import DataLoader
 
 from learnkit.core.device import T, to_np
 from learnkit.core.errors import DataError, check_choice
-from learnkit.core.old_names import old_arguments, old_attributes
+from learnkit.core.old_names import old_arguments
 from learnkit.core.plots import plots
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
-from learnkit.data.dataset import ItemDataset
-from learnkit.data.files import PathLike, find_files, subfolders
-from learnkit.data.loaders import ItemLoader, TensorLoader, generators, single_left
+from learnkit.data.files import PathLike, find_spelling
+from learnkit.data.labels import as_labels, classes_of
+from learnkit.data.loaders import ItemLoader, TensorLoader, generators, single_left, with_dataset
 from learnkit.data.split import check_val_idxs, get_cv_idxs
 from learnkit.data.targets import Category, MultiCategory, Real, Target
-from learnkit.vision.images import IMAGE_EXTENSIONS, open_image, read_rgb, readable, resized_copies
-from learnkit.vision.transforms import ImageTransforms, as_uint8
+from learnkit.vision.dataset import ImageDataset, is_torchvision
+from learnkit.vision.folders import labelled_files, unlabelled_files
+from learnkit.vision.images import readable, resized_copies
+from learnkit.vision.labels import Labelled, Mistakes, labels_from_array, read_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ImageClassifierData", "ImageDataset"]
-
-
-@old_attributes
-class ImageDataset(ItemDataset):
-    """Pictures, files or rows of an array, with their encoded targets.
-
-    Parameters
-    ----------
-    items : sequence of path-like, or array of shape (n, H, W), (n, H, W, 3) or (n, 3, H, W)
-        The pictures.
-    y : array or None
-        Encoded targets.
-    tfm : ImageTransforms, callable or None
-        `None` only turns the pictures into tensors. A callable takes what `open_image` gives.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from learnkit.vision import ImageDataset, ImageTransforms
-    >>> ds = ImageDataset(np.zeros((5, 28, 28), dtype=np.uint8), np.zeros(5, dtype=np.int64), ImageTransforms(32))
-    >>> x, y = ds[0]
-    >>> x.shape
-    torch.Size([3, 32, 32])
-    """
-
-    def __init__(self, items: Any, y: NDArray[Any] | None, tfm: Any = None) -> None:
-        tfm = ImageTransforms(None) if tfm is None else tfm
-        ours = isinstance(tfm, ImageTransforms)
-        if isinstance(items, np.ndarray):
-            if items.ndim == 4 and items.shape[1] == 3 and items.shape[-1] != 3:
-                items = items.transpose(0, 2, 3, 1)
-            super().__init__(items, y, _as_it_is if ours else _as_opened, tfm)
-        else:
-            super().__init__([Path(item) for item in items], y, read_rgb if ours else open_image, tfm)
-
-    @property
-    def fnames(self) -> list[Path]:
-        """The files; pictures from arrays have none."""
-        if isinstance(self.items, np.ndarray):
-            raise DataError("these pictures come from an array, so they have no file names.")
-        return list(self.items)
-
-    @property
-    def sz(self) -> int | None:
-        """Height and width of a transformed picture."""
-        return getattr(self.tfm, "sz", None)
-
-    def denorm(self, x: Any) -> NDArray[np.float32]:
-        """Undo the normalisation of pictures, for drawing; see `ImageTransforms.denorm`."""
-        tfm = self.tfm if isinstance(self.tfm, ImageTransforms) else ImageTransforms(None)
-        return tfm.denorm(x)
+__all__ = ["ImageClassifierData"]
 
 
 class ImageClassifierData(DataBunch):
@@ -103,6 +55,10 @@ class ImageClassifierData(DataBunch):
     ----------
     path, trn_dl, val_dl, test_dl, target
         As for `DataBunch`; the loaders hold an `ImageDataset`.
+    val_tfm : ImageTransforms or callable, optional
+        How pictures are prepared for prediction; that of the validation set by default.
+    cache : path-like, optional
+        Where activations and smaller copies are kept; `path/tmp` by default.
 
     Examples
     --------
@@ -115,43 +71,58 @@ class ImageClassifierData(DataBunch):
     torch.Size([10, 3, 32, 32])
     """
 
-    def __init__(self, path: PathLike, trn_dl: Any, val_dl: Any, test_dl: Any = None, *, target: Target) -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        trn_dl: Any,
+        val_dl: Any,
+        test_dl: Any = None,
+        *,
+        target: Target,
+        val_tfm: Any = None,
+        cache: PathLike | None = None,
+    ) -> None:
         super().__init__(path, trn_dl, val_dl, test_dl, target=target)
+        self._val_tfm = val_tfm
+        self.cache = self.path / "tmp" if cache is None else Path(cache)
 
     @property
-    def aug_dl(self) -> ItemLoader:
+    def val_tfm(self) -> Any:
+        """How pictures are prepared for validation and prediction."""
+        ds = getattr(self.val_dl, "dataset", None)
+        return ds.tfm if isinstance(ds, ImageDataset) else self._val_tfm
+
+    @property
+    def aug_dl(self) -> DataLoader[Any]:
         """The validation pictures, in order, with the training transforms."""
         return self.augmented(False)
 
     @property
-    def test_aug_dl(self) -> ItemLoader:
+    def test_aug_dl(self) -> DataLoader[Any]:
         """The test pictures, in order, with the training transforms."""
         return self.augmented(True)
 
     @property
-    def fix_dl(self) -> ItemLoader:
+    def fix_dl(self) -> DataLoader[Any]:
         """The training pictures, in order, with the validation transforms."""
-        return self._with_tfm(self.trn_dl, self.val_ds.tfm)
+        return self._with_tfm(self.trn_dl, self.val_tfm)
 
     @property
     def bs(self) -> int:
         """Batch size of the training."""
-        return int(getattr(self.trn_dl, "batch_size", None) or self.trn_dl.bs)  # type: ignore[attr-defined]
+        dl: Any = self.trn_dl
+        return int(getattr(dl, "batch_size", None) or getattr(dl, "bs", None) or dl.batch_sampler.batch_size)
 
-    def augmented(self, is_test: bool = False) -> ItemLoader:
+    def augmented(self, is_test: bool = False) -> DataLoader[Any]:
         """Return the validation (or test) pictures, in order, with the training transforms."""
         dl = self.test_dl if is_test else self.val_dl
         if dl is None:
             raise DataError(f"this data bunch has no {'test' if is_test else 'validation'} set.")
         return self._with_tfm(dl, self.trn_ds.tfm)
 
-    def _with_tfm(self, dl: Any, tfm: Any) -> ItemLoader:
-        ds = getattr(dl, "dataset", None)
-        if not isinstance(ds, ImageDataset):
-            raise DataError(
-                "these are plain arrays, which no transform can be applied to; pass `tfms` when you make them."
-            )
-        return ItemLoader(ImageDataset(ds.items, ds.y, tfm), self.bs, num_workers=dl.num_workers)
+    def _with_tfm(self, dl: Any, tfm: Any) -> DataLoader[Any]:
+        ds = _pictures_of(dl)
+        return with_dataset(dl, ds.with_tfm(tfm), in_order=True)
 
     @property
     def sz(self) -> int | None:
@@ -172,6 +143,7 @@ class ImageClassifierData(DataBunch):
         *,
         on_error: str = "raise",
         balanced: bool = False,
+        cache: PathLike | None = None,
     ) -> ImageClassifierData:
         """Read `path/train/<class>/*` and `path/valid/<class>/*`.
 
@@ -194,6 +166,8 @@ class ImageClassifierData(DataBunch):
             start, is left out and reported.
         balanced : bool, default False
             Draw training pictures so that every class comes up equally often.
+        cache : path-like, optional
+            Where activations and smaller copies are kept, for a `path` that cannot be written to; `path/tmp` by default.
 
         Returns
         -------
@@ -223,19 +197,20 @@ class ImageClassifierData(DataBunch):
         """
         root = Path(path)
         check_choice("on_error", on_error, ("raise", "skip"))
-        trn_files, trn_labels = _labelled_files(root / trn_name)
-        val_files, val_labels = _labelled_files(root / val_name)
+        trn_files, trn_labels = labelled_files(root / trn_name)
+        val_files, val_labels = labelled_files(root / val_name)
         if on_error == "skip":
-            trn_files, trn_labels = readable(trn_files, trn_labels)
-            val_files, val_labels = readable(val_files, val_labels)
+            max_value = _max_value(tfms)
+            trn_files, trn_labels = _only(readable(trn_files, max_value), trn_files, trn_labels)
+            val_files, val_labels = _only(readable(val_files, max_value), val_files, val_labels)
         target = _categories(trn_labels, root / trn_name)
         try:
             val_y = target.encode(val_labels)
         except DataError as exc:
             raise DataError(f"in {root / val_name}: {exc}") from exc
-        test_files = None if test_name is None else _files(root / test_name)
-        trn = (trn_files, target.encode(trn_labels))
-        return cls._from_items(root, trn, (val_files, val_y), test_files, target, bs, tfms, num_workers, balanced)
+        trn, val = (trn_files, target.encode(trn_labels)), (val_files, val_y)
+        test_files = _test_files(root, test_name, on_error, tfms)
+        return cls._from_items(root, trn, val, test_files, target, bs, tfms, num_workers, balanced, cache)
 
     @classmethod
     def from_csv(
@@ -253,10 +228,18 @@ class ImageClassifierData(DataBunch):
         skip_header: bool = True,
         num_workers: int | None = None,
         *,
+        is_multi: bool | None = None,
+        label_columns: Sequence[str] | None = None,
+        encoding: str = "utf-8",
         on_error: str = "raise",
         balanced: bool = False,
+        cache: PathLike | None = None,
     ) -> ImageClassifierData:
         """Read file names and labels from a CSV file: names in the first column, labels in the second.
+
+        Names and labels are taken as they are written, without the blanks around them: `007` stays `007`, and `None` or
+        `NA` is a class; only an empty cell is a missing label (of several labels per picture: none). Columns of zeros
+        and ones, one per class, are several labels per picture.
 
         Parameters
         ----------
@@ -277,17 +260,27 @@ class ImageClassifierData(DataBunch):
         test_name : str, optional
             Folder of pictures to predict.
         cat_separator : str, default " "
-            If any label contains it, every picture has several labels: a multi-label classification.
+            What stands between several labels of a picture. If any label contains it, every picture has several labels, a
+            multi-label classification; blanks can be part of a name, so they separate only labels that are known by
+            themselves, as "clear" and "water" are where both "clear water" and "water" or "clear" occur.
         continuous : bool, default False
             The other columns are numbers to be predicted: a regression.
         skip_header : bool, default True
-            Whether the first line holds names of columns.
+            Whether the first line holds names of columns; one that names a picture does not, and a warning says so.
         num_workers : int, optional
             Loading processes; see `ItemLoader`.
+        is_multi : bool, optional
+            Whether pictures have several labels, where the table does not make it plain.
+        label_columns : sequence of str, optional
+            Names of the columns that hold the labels, instead of all but the first.
+        encoding : str, default "utf-8"
+            Of the table.
         on_error : {"raise", "skip"}, default "raise"
-            As for `from_paths`.
+            As for `from_paths`; pictures that are missing are left out too.
         balanced : bool, default False
             As for `from_paths`; for one label per picture.
+        cache : path-like, optional
+            As for `from_paths`.
 
         Returns
         -------
@@ -296,46 +289,25 @@ class ImageClassifierData(DataBunch):
         Raises
         ------
         DataError
-            If files are missing, a name stands in two rows, or a label is missing; rows and files are named.
+            If files are missing, names stand in two rows, or labels are missing; all such rows are named at once.
         """
-        import pandas as pd
-
         root = Path(path)
         table_file = Path(csv_fname) if Path(csv_fname).exists() else root / csv_fname
         if not table_file.is_file():
             raise DataError(f"there is no table {table_file}.")
-        header = 0 if skip_header else None
-        try:
-            frame = pd.read_csv(table_file, header=header, converters={0: str})  # "007" is a name, not the number 7
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as exc:
-            raise DataError(f"{table_file} cannot be read as a table of comma-separated text: {exc}") from exc
-        if frame.shape[1] < 2:
-            raise DataError(
-                f"{table_file} must have names in its first column and labels in its second; it has {list(frame.columns)}."
-            )
-        names, labels = frame.iloc[:, 0].astype(str), frame.iloc[:, 1:]
-        missing = labels.isna().any(axis=1).to_numpy() if continuous else labels.iloc[:, 0].isna().to_numpy()
-        if missing.any():
-            raise DataError(
-                f"{missing.sum()} row(s) of {table_file} have no label, the first is row {missing.argmax()} ({names.iloc[missing.argmax()]})."
-            )
-        twice = names[names.duplicated()].unique()
-        if len(twice):
-            raise DataError(f"{len(twice)} name(s) stand in several rows of {table_file}: {', '.join(twice[:5])}.")
-        files = [root / folder / f"{name}{suffix}" for name in names]
-        if continuous:
-            y: Any = labels.to_numpy()[:, 0] if labels.shape[1] == 1 else labels.to_numpy()
-            return cls._from_files(
-                root, files, y, Real(labels.shape[1]), val_idxs, bs, tfms, test_name, num_workers, on_error
-            )
-        texts = labels.iloc[:, 0].astype(str)
-        if texts.str.contains(cat_separator, regex=False).any():
-            several = [text.split(cat_separator) for text in texts]
-            target: Target = MultiCategory.from_labels(several)
-            return cls._from_files(root, files, several, target, val_idxs, bs, tfms, test_name, num_workers, on_error)
-        target = _categories(list(texts), table_file)
+        files, labelled, mistakes = read_table(
+            table_file,
+            root / folder,
+            suffix=suffix,
+            cat_separator=cat_separator,
+            continuous=continuous,
+            skip_header=skip_header,
+            label_columns=label_columns,
+            is_multi=is_multi,
+            encoding=encoding,
+        )
         return cls._from_files(
-            root, files, list(texts), target, val_idxs, bs, tfms, test_name, num_workers, on_error, balanced
+            root, files, labelled, mistakes, val_idxs, bs, tfms, test_name, num_workers, on_error, balanced, cache
         )
 
     @classmethod
@@ -352,6 +324,10 @@ class ImageClassifierData(DataBunch):
         tfms: tuple[Any, Any] = (None, None),
         bs: int = 64,
         continuous: bool = False,
+        *,
+        on_error: str = "raise",
+        balanced: bool = False,
+        cache: PathLike | None = None,
     ) -> ImageClassifierData:
         """Take file names and an array of targets.
 
@@ -360,8 +336,8 @@ class ImageClassifierData(DataBunch):
         path : path-like
             Folder the names are relative to.
         fnames : sequence of path-like
-        y : array of shape (n,) or (n, n_classes)
-            Class numbers, zeros and ones for several labels per picture, or numbers with `continuous`.
+        y : array of shape (n,), (n, 1) or (n, n_classes)
+            Class numbers or names, zeros and ones for several labels per picture, or numbers with `continuous`.
         classes : sequence or None
             Names of the classes; `None` for a regression.
         val_idxs : array of int, optional
@@ -378,31 +354,31 @@ class ImageClassifierData(DataBunch):
             Batch size.
         continuous : bool, default False
             `y` are numbers to be predicted.
+        on_error, balanced, cache
+            As for `from_csv`.
 
         Returns
         -------
         ImageClassifierData
+
+        Raises
+        ------
+        DataError
+            If pictures do not exist, or `y` holds anything else: missing or negative numbers, fractions.
         """
-        root, values = Path(path), np.asarray(y)
-        files = [root / f"{name}{suffix}" for name in fnames]
-        if len(files) != len(values):
-            raise DataError(f"every picture needs a target: got {len(files)} names and {len(values)} targets.")
-        if continuous:
-            target: Target = Real(1 if values.ndim == 1 else values.shape[1])
-            return cls._from_files(root, files, values, target, val_idxs, bs, tfms, test_name, num_workers, "raise")
-        if classes is None:
+        root = Path(path)
+        if isinstance(fnames, str):
+            raise DataError(f"`fnames` must be a list of names; got the text {fnames!r}.")
+        files = [find_spelling(root / f"{name}{suffix}") for name in fnames]
+        if not continuous and classes is None:
             raise DataError("`classes` must name the classes; for a regression pass `continuous=True`.")
-        names = list(classes)
-        if values.ndim == 2:
-            labels: Any = [[names[i] for i in np.flatnonzero(row)] for row in values]
-            target = MultiCategory(names)
-        else:
-            if values.dtype.kind not in "iu" or (len(values) and not (values.min() >= 0 and values.max() < len(names))):
-                raise DataError(
-                    f"`y` must be class numbers in 0..{len(names) - 1}, as there are {len(names)} `classes`."
-                )
-            labels, target = [names[i] for i in values], Category(names)
-        return cls._from_files(root, files, labels, target, val_idxs, bs, tfms, test_name, num_workers, "raise")
+        labelled = _numbers(y) if continuous else labels_from_array(y, classes)
+        if len(files) != len(labelled.labels):
+            raise DataError(f"every picture needs a target: got {len(files)} names and {len(labelled.labels)} targets.")
+        mistakes = Mistakes("`fnames`", [str(name) for name in fnames])
+        return cls._from_files(
+            root, files, labelled, mistakes, val_idxs, bs, tfms, test_name, num_workers, on_error, balanced, cache
+        )
 
     def resize(self, sz: int, new_path: str = "tmp") -> ImageClassifierData:
         """Write smaller copies of the pictures once, and return the same data reading those.
@@ -415,7 +391,7 @@ class ImageClassifierData(DataBunch):
         sz : int
             Shorter side of the copies in pixels; smaller pictures keep their size.
         new_path : str, default "tmp"
-            Folder inside `path`.
+            Folder inside `path`; what it is by default is the bunch's `cache`.
 
         Returns
         -------
@@ -429,14 +405,18 @@ class ImageClassifierData(DataBunch):
         if self.sz is not None and sz < self.sz:
             raise DataError(f"`sz` must be at least what the transforms cut out, {self.sz} px; got {sz}.")
 
+        place = self.cache if new_path == "tmp" else self.path / new_path
+
         def smaller(dl: Any) -> Any:
             if dl is None:
                 return None
-            files = resized_copies(dl.dataset.fnames, self.path, self.path / new_path, sz)
-            return dl.with_dataset(ImageDataset(files, dl.dataset.y, dl.dataset.tfm))
+            ds = _pictures_of(dl)
+            files = resized_copies(ds.paths, self.path, place, sz, max_value=ds.max_value)
+            return with_dataset(dl, ds.with_files(files))
 
-        loaders = [smaller(dl) for dl in (self.trn_dl, self.val_dl, self.test_dl)]
-        return type(self)(self.path, *loaders, target=self.target)  # type: ignore[arg-type]
+        trn_dl, val_dl, test_dl = (smaller(dl) for dl in (self.trn_dl, self.val_dl, self.test_dl))
+        target: Any = self.target
+        return type(self)(self.path, trn_dl, val_dl, test_dl, target=target, val_tfm=self.val_tfm, cache=self.cache)
 
     def show_batch(self, rows: int = 2, columns: int = 5, is_val: bool = False) -> Figure:
         """Draw some pictures as the model sees them, with their labels.
@@ -470,32 +450,41 @@ class ImageClassifierData(DataBunch):
         cls,
         root: Path,
         files: list[Path],
-        labels: Any,
-        target: Target,
+        labelled: Labelled,
+        mistakes: Mistakes,
         val_idxs: ArrayLike | None,
         bs: int,
         tfms: tuple[Any, Any],
         test_name: str | None,
         num_workers: int | None,
         on_error: str,
-        balanced: bool = False,
+        balanced: bool,
+        cache: PathLike | None,
     ) -> ImageClassifierData:
         """Check the files, split them and encode their labels."""
         check_choice("on_error", on_error, ("raise", "skip"))
-        absent = [file for file in files if not file.is_file()]
-        if absent:
-            raise DataError(
-                f"{len(absent)} of {len(files)} pictures do not exist, the first is {absent[0]}. Check folder and `suffix`."
-            )
-        idxs = get_cv_idxs(len(files)) if val_idxs is None else check_val_idxs(val_idxs, len(files))
+        there = np.array([file.is_file() for file in files], dtype=bool)
+        absent = np.flatnonzero(~there)
+        if len(absent) and on_error == "raise":
+            what = f"of {len(files)} pictures do not exist, {files[absent[0]]} for one (check folder and `suffix`)"
+            mistakes.add(absent, what, "its picture does not exist")
+        elif len(absent):
+            print(f"left out {len(absent)} of {len(files)} pictures that do not exist: {files[absent[0]]} for one")
+        mistakes.check()
         is_val = np.zeros(len(files), dtype=bool)
-        is_val[idxs] = True
+        is_val[get_cv_idxs(len(files)) if val_idxs is None else check_val_idxs(val_idxs, len(files))] = True
         parts = []
-        for mask in (~is_val, is_val):
+        for mask in (there & ~is_val, there & is_val):
             chosen = np.flatnonzero(mask)
-            part = [files[i] for i in chosen], [labels[i] for i in chosen]
-            parts.append(readable(*part) if on_error == "skip" else part)
+            if on_error == "skip" and len(chosen):
+                chosen = chosen[readable([files[i] for i in chosen], _max_value(tfms))]
+            parts.append(([files[i] for i in chosen], [labelled.labels[i] for i in chosen]))
         (trn_files, trn_labels), (val_files, val_labels) = parts
+        target = labelled.target
+        if target is None:
+            target = _categories(trn_labels + val_labels, mistakes.where)
+        elif not isinstance(target, Target):
+            target = target.from_labels(trn_labels + val_labels)
         if isinstance(target, Category):
             unseen = sorted({str(label) for label in val_labels} - {str(label) for label in trn_labels})
             if unseen:
@@ -504,20 +493,24 @@ class ImageClassifierData(DataBunch):
                     "`split_by_stratum(labels)`, or leave out classes with a single picture."
                 )
         trn, val = (trn_files, target.encode(trn_labels)), (val_files, target.encode(val_labels))
-        test_files = None if test_name is None else _files(root / test_name)
-        return cls._from_items(root, trn, val, test_files, target, bs, tfms, num_workers, balanced)
+        test_files = _test_files(root, test_name, on_error, tfms)
+        return cls._from_items(root, trn, val, test_files, target, bs, tfms, num_workers, balanced, cache)
 
     @classmethod
     def from_arrays(
         cls,
         path: PathLike,
         trn: tuple[ArrayLike, ArrayLike],
-        val: tuple[ArrayLike, ArrayLike],
+        val: tuple[ArrayLike, ArrayLike] | None,
         bs: int = 64,
         tfms: tuple[Any, Any] = (None, None),
         classes: Sequence[Any] | None = None,
         test: ArrayLike | None = None,
         num_workers: int | None = None,
+        *,
+        continuous: bool = False,
+        balanced: bool = False,
+        cache: PathLike | None = None,
     ) -> ImageClassifierData:
         """Take pictures from arrays that fit in memory.
 
@@ -526,9 +519,9 @@ class ImageClassifierData(DataBunch):
         path : path-like
             Where `models/` and `tmp/` are kept.
         trn, val : pair of arrays
-            Pictures and class numbers (or names). With `tfms`, pictures are `(n, H, W)`, `(n, H, W, 3)` or
-            `(n, 3, H, W)`, `uint8` or floats in 0..1. Without, arrays of any shape go to the model as they are,
-            as `float32`.
+            Pictures and class numbers (or names), or zeros and ones per class for several labels per picture. With
+            `tfms`, pictures are `(n, H, W)`, `(n, H, W, 3)` or `(n, 3, H, W)`, `uint8`, `uint16` or floats in 0..1.
+            Without, arrays of any shape go to the model as they are, as `float32`. `val=None` trains on everything.
         bs : int, default 64
             Batch size.
         tfms : pair
@@ -539,6 +532,12 @@ class ImageClassifierData(DataBunch):
             Pictures to predict.
         num_workers : int, optional
             Loading processes; see `ItemLoader`.
+        continuous : bool, default False
+            Targets are numbers to be predicted.
+        balanced : bool, default False
+            As for `from_paths`; needs `tfms`.
+        cache : path-like, optional
+            As for `from_paths`.
 
         Returns
         -------
@@ -547,7 +546,8 @@ class ImageClassifierData(DataBunch):
         Raises
         ------
         DataError
-            If pictures and targets differ in number, or a class is not among the training ones.
+            If pictures and targets differ in number, a class is not among the training ones, or a target is missing,
+            negative or a fraction.
 
         Examples
         --------
@@ -558,35 +558,36 @@ class ImageClassifierData(DataBunch):
         >>> next(iter(data.val_dl))[0].shape
         torch.Size([10, 784])
         """
-        _check_pair(tfms)
-        (trn_x, trn_y), (val_x, val_y) = ((np.asarray(x), np.asarray(y)) for x, y in (trn, val))
-        for name, x, y in (("trn", trn_x, trn_y), ("val", val_x, val_y)):
-            if len(x) != len(y):
-                raise DataError(f"`{name}` must hold one target per picture: got {len(x)} pictures, {len(y)} targets.")
-            if not len(x):
+        trn_tfm, val_tfm = as_pair(tfms)
+        parts = {name: part for name, part in (("trn", trn), ("val", val)) if part is not None}
+        xs: list[NDArray[Any]] = []
+        labels: list[Any] = []
+        target: Any = None
+        for name, (x, y) in parts.items():
+            labelled = _numbers(y) if continuous else labels_from_array(y, classes, where=f"the targets of `{name}`")
+            if len(np.asarray(x)) != len(labelled.labels):
+                raise DataError(
+                    f"`{name}` must hold one target per picture: got {len(np.asarray(x))} pictures, "
+                    f"{len(labelled.labels)} targets."
+                )
+            if not len(labelled.labels):
                 raise DataError(f"`{name}` is empty.")
-        labels, val_labels = trn_y.reshape(len(trn_y)).tolist(), val_y.reshape(len(val_y)).tolist()
-        if classes is None:
-            target = _categories(labels, "trn")
-        else:
-            target = Category(classes)
-            if all(isinstance(label, int) for label in labels + val_labels):
-                bad = sorted({i for i in labels + val_labels if not 0 <= i < len(classes)})
-                if bad:
-                    raise DataError(
-                        f"class numbers must be in 0..{len(classes) - 1}, as there are {len(classes)} `classes`; got {bad[:5]}."
-                    )
-                labels, val_labels = [target.classes[i] for i in labels], [target.classes[i] for i in val_labels]
-        y_pair = target.encode(labels), target.encode(val_labels)
+            xs.append(np.asarray(x))
+            labels.append(labelled.labels)
+            target = target or labelled.target or _categories(labelled.labels, name)
+        encoded = [target.encode(part) for part in labels]
         test_x = None if test is None else np.asarray(test)
-        if tuple(tfms) == (None, None):
-            drop = single_left(len(trn_x), bs)
-            trn_dl = TensorLoader(_floats(trn_x), T(y_pair[0]), bs, shuffle=True, drop_last=drop)
-            val_dl = TensorLoader(_floats(val_x), T(y_pair[1]), bs)
+        trn_items, val_items = (xs[0], encoded[0]), (xs[-1], encoded[-1]) if val is not None else ([], encoded[0][:0])
+        if trn_tfm is None and val_tfm is None:
+            if balanced:
+                raise DataError("`balanced` needs `tfms`: without them whole arrays are cut into batches.")
+            drop = single_left(len(xs[0]), bs)
+            trn_dl = TensorLoader(_floats(xs[0]), T(encoded[0]), bs, shuffle=True, drop_last=drop)
+            val_dl = None if val is None else TensorLoader(_floats(xs[1]), T(encoded[1]), bs)
             no_y = torch.zeros(0 if test_x is None else len(test_x), dtype=torch.long)
             test_dl = None if test_x is None else TensorLoader(_floats(test_x), no_y, bs)
-            return cls(path, trn_dl, val_dl, test_dl, target=target)
-        return cls._from_items(path, (trn_x, y_pair[0]), (val_x, y_pair[1]), test_x, target, bs, tfms, num_workers)
+            return cls(path, trn_dl, val_dl, test_dl, target=target, cache=cache)
+        return cls._from_items(path, trn_items, val_items, test_x, target, bs, tfms, num_workers, balanced, cache)
 
     @classmethod
     def _from_items(
@@ -600,62 +601,31 @@ class ImageClassifierData(DataBunch):
         tfms: tuple[Any, Any],
         num_workers: int | None,
         balanced: bool = False,
+        cache: PathLike | None = None,
     ) -> ImageClassifierData:
-        _check_pair(tfms)
-        trn_tfm, val_tfm = tfms
+        trn_tfm, val_tfm = as_pair(tfms)
         if balanced and not isinstance(target, Category):
             raise DataError("`balanced` needs one class per picture.")
 
         def loader(items: Any, y: Any, tfm: Any, *, train: bool = False) -> ItemLoader:
             weights = 1 / np.bincount(y)[y] if train and balanced else None
             drop = train and single_left(len(items), bs)
-            dataset = ImageDataset(items, y, tfm)
+            dataset = ImageDataset(items, y, tfm, path=path)
             return ItemLoader(dataset, bs, train, num_workers=num_workers, weights=weights, drop_last=drop)
 
         return cls(
             path,
             loader(*trn, trn_tfm, train=True),
-            loader(*val, val_tfm),
+            loader(*val, val_tfm) if len(val[0]) else None,
             None if test is None else loader(test, None, val_tfm),
             target=target,
+            val_tfm=val_tfm,
+            cache=cache,
         )
-
-
-def _files(folder: Path) -> list[Path]:
-    files = find_files(folder, IMAGE_EXTENSIONS)
-    if not files:
-        raise DataError(
-            f"there is no picture in {folder}. Expected files ending in {', '.join(sorted(IMAGE_EXTENSIONS))}"
-            f"{_other_files(folder)}."
-        )
-    return files
-
-
-def _labelled_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return the pictures in the class folders of `folder`, and the class of each."""
-    files: list[Path] = []
-    labels: list[str] = []
-    for name in subfolders(folder):
-        found = find_files(folder / name, IMAGE_EXTENSIONS)
-        files += found
-        labels += [name] * len(found)
-    if not files:
-        loose = len(find_files(folder, IMAGE_EXTENSIONS))
-        hint = f"; {loose} picture(s) lie in {folder} itself" if loose else _other_files(folder)
-        raise DataError(
-            f"there is no picture in a class folder of {folder}. Expected {folder}/<class>/<picture>{hint}. "
-            f"Known endings: {', '.join(sorted(IMAGE_EXTENSIONS))}."
-        )
-    return files, labels
-
-
-def _other_files(folder: Path) -> str:
-    endings = {path.suffix.lower() or "(no ending)" for path in folder.rglob("*") if path.is_file()}
-    return f"; found only {', '.join(sorted(endings)[:8])}" if endings else "; it is empty"
 
 
 def _categories(labels: Sequence[Any], where: object) -> Category:
-    names = sorted(set(labels))
+    names = classes_of(as_labels(labels))
     if len(names) < 2:
         only = f"only {names[0]!r}" if names else "no picture that can be read"
         raise DataError(f"a classifier needs pictures of at least two classes; {where} has {only}.")
@@ -666,15 +636,52 @@ def _floats(x: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
 
 
-def _as_it_is(item: Any) -> Any:
-    return item
+def _numbers(y: ArrayLike) -> Labelled:
+    values = np.asarray(y)
+    return Labelled(values, Real(1 if values.ndim == 1 else values.shape[1]))
 
 
-def _as_opened(item: Any) -> NDArray[np.float32]:
-    """Return a row of an array as `open_image` would give it."""
-    return as_uint8(item).permute(1, 2, 0).numpy().astype(np.float32) / np.float32(255)
+def _test_files(root: Path, test_name: str | None, on_error: str, tfms: Any) -> list[Path] | None:
+    if test_name is None:
+        return None
+    files = unlabelled_files(root / test_name)
+    return _only(readable(files, _max_value(tfms)), files, files)[0] if on_error == "skip" else files
 
 
-def _check_pair(tfms: Any) -> None:
+def _only(kept: NDArray[np.bool_], files: list[Path], labels: list[Any]) -> tuple[list[Path], list[Any]]:
+    return [files[i] for i in np.flatnonzero(kept)], [labels[i] for i in np.flatnonzero(kept)]
+
+
+def _pictures_of(dl: Any) -> ImageDataset:
+    ds = getattr(dl, "dataset", None)
+    if not isinstance(ds, ImageDataset) or not isinstance(dl, DataLoader):
+        raise DataError(
+            "these are plain arrays, or a data set of your own, which no transform can be applied to; pass `tfms` when "
+            "you make them."
+        )
+    return ds
+
+
+def _max_value(tfms: Any) -> float | None:
+    return getattr(as_pair(tfms)[1], "max_value", None)
+
+
+def as_pair(tfms: Any) -> tuple[Any, Any]:
+    """Return the transforms for training and validation; one of torchvision's serves both if nothing in it is random."""
+    if is_torchvision(tfms):
+        if _is_random(tfms):
+            raise TypeError(
+                "`tfms` is one transform and random, which validation must not be: pass a pair (training, validation)."
+            )
+        return tfms, tfms
     if not isinstance(tfms, tuple | list) or len(tfms) != 2:
         raise TypeError(f"`tfms` must be a pair (training, validation), as `tfms_from_model` gives; got {tfms!r}.")
+    return tfms[0], tfms[1]
+
+
+def _is_random(tfm: Any) -> bool:
+    name = type(tfm).__name__
+    own = name.startswith(
+        ("Random", "Auto", "Rand", "Trivial", "AugMix", "Elastic", "Gaussian", "ColorJitter", "ScaleJitter")
+    )
+    return own or any(_is_random(part) for part in getattr(tfm, "transforms", ()))

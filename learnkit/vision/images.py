@@ -1,34 +1,109 @@
-"""Picture files: reading any of them as RGB, checking a folder of them, and making smaller copies."""
+"""Picture files: finding and reading any of them as RGB, checking a folder of them, and making smaller copies."""
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from learnkit.core.errors import DataError, check_positive
-from learnkit.data.files import PathLike, atomic_path, find_files
+from learnkit.data.files import PathLike, all_files, atomic_path
 
-__all__ = ["IMAGE_EXTENSIONS", "open_image", "read_rgb", "readable", "resized_copies", "verify_images"]
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "Picture",
+    "find_pictures",
+    "open_image",
+    "picture_name",
+    "read_rgb",
+    "readable",
+    "remark_passed_over",
+    "resized_copies",
+    "verify_images",
+]
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
+Picture = str | os.PathLike[str] | bytes | IO[bytes]
+
+IMAGE_EXTENSIONS = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".j2k",
+        ".tga",
+        ".pcx",
+    ]
+)
+
+# Pictures that Pillow reads only where it, or a package that registers with it, brings the decoder.
+_WITH_DECODER = frozenset(
+    [
+        ".heic",
+        ".heif",
+        ".hif",
+        ".avif",
+        ".jxl",
+        ".psd",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".orf",
+        ".raf",
+        ".rw2",
+        ".svg",
+        ".dcm",
+    ]
+)
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def open_image(fn: PathLike) -> NDArray[np.float32]:
+def open_image(fn: Picture, *, max_value: float | None = None) -> NDArray[np.float32]:
     """Read a picture as RGB, turned the way its EXIF data says.
 
     Parameters
     ----------
-    fn : path-like
+    fn : path-like, bytes or binary file
         Any format Pillow reads. Transparent parts become white; of an animation the first frame is taken.
+    max_value : float, optional
+        The value that is white in pictures of more than 8 bits per channel; 65,535 for whole numbers and 1 for floats by
+        default. Use one for a whole data set: `tfms_from_model(..., max_value=)`.
 
     Returns
     -------
@@ -37,7 +112,7 @@ def open_image(fn: PathLike) -> NDArray[np.float32]:
     Raises
     ------
     DataError
-        If the file is missing, cut off or no picture; it is named.
+        If the file is missing, cut off or no picture, or has values outside 0..`max_value`; it is named.
 
     Examples
     --------
@@ -49,37 +124,122 @@ def open_image(fn: PathLike) -> NDArray[np.float32]:
     ...     open_image(f"{folder}/white.png").shape
     (3, 4, 3)
     """
-    return np.asarray(read_rgb(fn), dtype=np.float32) / np.float32(255)
+    return np.asarray(read_rgb(fn, max_value), dtype=np.float32) / np.float32(255)
 
 
-def read_rgb(fn: PathLike) -> Image.Image:
-    """Read a picture as an 8-bit RGB PIL image."""
+def read_rgb(fn: Picture, max_value: float | None = None) -> Image.Image:
+    """Read a picture as an 8-bit RGB PIL image; see `open_image`."""
     try:
-        with Image.open(fn) as file:
-            turned = file.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            image: Image.Image = ImageOps.exif_transpose(file) if turned else file
-            if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: bring the range to 0..255
-                values = np.asarray(image, dtype=np.float32)
-                scale = 255 / 65535 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 1
-                image = Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
+        with Image.open(io.BytesIO(fn) if isinstance(fn, bytes) else fn) as file:
+            file.load()  # first of all, and before the file is closed: what is read of it later is read of a whole picture
+            image = _in_8_bits(file, max_value)
+            turn = _TURNS.get(_orientation(file))
+            if turn is not None:
+                image = image.transpose(turn)
             if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            if image is file and image.mode == "RGB":
-                image.load()  # before the file is closed; `convert` would copy
-                return image
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as exc:
-        raise DataError(f"the picture {fn} cannot be read: {exc}. Replace or remove the file.") from exc
+            return image if image.mode == "RGB" else image.convert("RGB")
+    except Exception as exc:  # a decoder may fail in any way on a damaged file
+        raise DataError(
+            f"the picture {picture_name(fn)} cannot be read: {_reason(exc)}. Replace or remove the file."
+        ) from exc
 
 
-def verify_images(folder: PathLike | Sequence[PathLike]) -> dict[Path, str]:
+def picture_name(fn: Picture) -> str:
+    """Name a picture for messages."""
+    if isinstance(fn, str | os.PathLike):
+        return str(fn)
+    return f"(of {len(fn):,} bytes)" if isinstance(fn, bytes) else str(getattr(fn, "name", type(fn).__name__))
+
+
+def _reason(exc: Exception) -> str:
+    return str(exc) if isinstance(exc, OSError | ValueError | SyntaxError) else f"{type(exc).__name__}: {exc}"
+
+
+def _orientation(file: Image.Image) -> int:
+    """Return what EXIF says of the way up, 1 where it says nothing that can be read: the pixels are whole then, too."""
+    try:
+        value = file.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _in_8_bits(image: Image.Image, max_value: float | None) -> Image.Image:
+    """Bring whole numbers of 16 and 32 bits, and floats, to 0..255, by one scale for all pictures of that kind."""
+    if not image.mode.startswith("I") and image.mode != "F":
+        return image
+    is_float = image.mode == "F"
+    white = max_value or (1.0 if is_float else 65535.0)
+    values = np.asarray(image, dtype=np.float64)
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not (low >= -1e-3 * white and high <= white * (1 + 1e-3)):
+        kind = "floats" if is_float else "whole numbers"
+        raise ValueError(
+            f"it holds {kind} from {low:.6g} to {high:.6g}, where 0 is black and {white:g} white. If the pictures of this "
+            f"data set reach further, say how far in the transforms, `tfms_from_model(..., max_value={max(high, 1):g})`"
+        )
+    return Image.fromarray((values * (255 / white)).round().clip(0, 255).astype(np.uint8))
+
+
+def find_pictures(folder: PathLike) -> tuple[list[Path], list[Path]]:
+    """Return the pictures below a folder, and the files that are pictures but cannot be read here by their ending.
+
+    Those are pictures that need a decoder which is not installed, and files whose content is a picture while their
+    ending is not one of a picture's. Of each unknown ending the first few files are looked into.
+    """
+    endings = IMAGE_EXTENSIONS | (_WITH_DECODER & Image.registered_extensions().keys())
+    pictures: list[Path] = []
+    others: dict[str, list[Path]] = defaultdict(list)
+    for file in all_files(folder):
+        if file.suffix.lower() in endings:
+            pictures.append(file)
+        else:
+            others[file.suffix.lower()].append(file)
+    passed_over = [
+        file
+        for ending, files in others.items()
+        if ending in _WITH_DECODER or any(map(_is_picture, files[:3]))
+        for file in files
+    ]
+    return pictures, passed_over
+
+
+def _is_picture(file: Path) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(file).close()
+    except Exception:
+        return False
+    return True
+
+
+def remark_passed_over(files: Sequence[Path], folder: Path, *, stacklevel: int) -> None:
+    """Warn of files that `find_pictures` cannot read, counted by their ending."""
+    if not files:
+        return
+    counts: dict[str, int] = defaultdict(int)
+    for file in files:
+        counts[file.suffix.lower() or "without an ending"] += 1
+    warnings.warn(
+        f"{len(files)} picture(s) in {folder} are passed over ({', '.join(f'{n} {end}' for end, n in counts.items())}), "
+        f"{files[0].relative_to(folder)} for one. Convert or rename them, or install what reads them (for .heic: "
+        "pillow-heif, and its `register_heif_opener()`).",
+        stacklevel=stacklevel + 1,
+    )
+
+
+def verify_images(folder: PathLike | Sequence[PathLike], *, max_value: float | None = None) -> dict[Path, str]:
     """Read every picture of a folder and report those that cannot be read, all at once.
 
     Parameters
     ----------
     folder : path-like or sequence of path-like
         A folder, searched with its subfolders, or the files themselves.
+    max_value : float, optional
+        As for `open_image`.
 
     Returns
     -------
@@ -96,11 +256,15 @@ def verify_images(folder: PathLike | Sequence[PathLike]) -> dict[Path, str]:
     ...     [file.name for file in verify_images(folder)]
     ['broken.png']
     """
-    files = find_files(folder, IMAGE_EXTENSIONS) if isinstance(folder, str | os.PathLike) else [Path(f) for f in folder]
+    if isinstance(folder, str | os.PathLike):
+        pictures, passed_over = find_pictures(folder)
+        files = sorted([*pictures, *(file for file in passed_over if file.suffix.lower() in _WITH_DECODER)])
+    else:
+        files = [Path(file) for file in folder]
 
     def problem(file: Path) -> str | None:
         try:
-            read_rgb(file)
+            read_rgb(file, max_value)
         except DataError as exc:
             return str(exc)
         return None
@@ -109,49 +273,74 @@ def verify_images(folder: PathLike | Sequence[PathLike]) -> dict[Path, str]:
     return {file: text for file, text in zip(files, found, strict=True) if text is not None}
 
 
-def readable(files: Sequence[Path], labels: Sequence[Any]) -> tuple[list[Path], list[Any]]:
-    """Return the files that can be read with their labels, and say which are left out."""
-    bad = verify_images(files)
+def readable(files: Sequence[Path], max_value: float | None = None) -> NDArray[np.bool_]:
+    """Return which files can be read, and say which cannot, as they are to be left out."""
+    bad = verify_images(files, max_value=max_value)
     if bad:
         shown = ", ".join(str(file) for file in list(bad)[:5])
         print(
             f"left out {len(bad)} of {len(files)} pictures that cannot be read: {shown}{', ...' if len(bad) > 5 else ''}"
         )
-    kept = [(file, label) for file, label in zip(files, labels, strict=True) if file not in bad]
-    return [file for file, _ in kept], [label for _, label in kept]
+    return np.array([file not in bad for file in files], dtype=bool)
 
 
-def resized_copies(files: Iterable[Path], root: Path, folder: Path, sz: int) -> list[Path]:
+def resized_copies(
+    files: Iterable[Path], root: Path, folder: Path, sz: int, *, max_value: float | None = None
+) -> list[Path]:
     """Write copies whose shorter side is `sz` pixels below `folder`, keeping those that are up to date.
 
-    A copy carries the time of its original, so a picture that was replaced is copied anew. Each appears in one step:
-    a full disk or a crash leaves no half of one. Pictures that are not larger are copied at their own size.
+    A copy carries the name and the time of its original, so a picture that was replaced is copied anew. Each appears in
+    one step: a full disk or a crash leaves no half of one. Pictures that are not larger are copied at their own size.
     """
     check_positive("sz", sz, integer=True)
+    place = folder / (f"{sz}" if max_value is None else f"{sz}_of_{max_value:g}")
+    originals = list(files)
+    targets = [place / _copy_name(file, root) for file in originals]
+    taken: dict[Path, Path] = {}
+    for file, target in zip(originals, targets, strict=True):
+        if taken.setdefault(target, file) != file:
+            raise DataError(f"{taken[target]} and {file} would both be copied to {target}: rename one of them.")
 
-    def copy(file: Path) -> Path:
-        inside = file.relative_to(root) if file.is_relative_to(root) else Path(*file.resolve().parts[1:])
-        target = folder / str(sz) / inside.with_suffix(".jpg" if inside.suffix.lower() in (".jpg", ".jpeg") else ".png")
+    def copy(pair: tuple[Path, Path]) -> Path:
+        file, target = pair
         modified = file.stat().st_mtime_ns
         if target.exists() and target.stat().st_mtime_ns == modified:
             return target
-        image = read_rgb(file)
+        image = read_rgb(file, max_value)
         scale = sz / min(image.size)
         if scale < 1:
             width, height = (max(round(side * scale), sz) for side in image.size)
             image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
         with atomic_path(target) as temporary:
-            image.save(temporary, format="JPEG" if target.suffix == ".jpg" else "PNG", quality=95)
+            image.save(temporary, format="JPEG" if target.suffix.lower() in _AS_JPEG else "PNG", quality=95)
             os.utime(temporary, ns=(modified, modified))
         return target
 
-    return _in_threads(copy, list(files), f"resizing to {sz} px")
+    return _in_threads(copy, list(zip(originals, targets, strict=True)), f"resizing to {sz} px")
 
 
-def _in_threads(work: Callable[[Path], Result], files: Sequence[Path], what: str) -> list[Result]:
-    """Do `work` on every file with all cores (Pillow lets go of the interpreter meanwhile), showing progress."""
+_AS_JPEG = (".jpg", ".jpeg")
+
+
+def _copy_name(file: Path, root: Path) -> Path:
+    """Return where a copy lies below the folder of its size: as the original below `root`, or as on the whole disk.
+
+    The name stays the original's to the letter, ending included, so that no two are copied to one place, except that a
+    copy which is no JPEG is a PNG and says so in its ending.
+    """
+    if file.is_relative_to(root) and ".." not in file.relative_to(root).parts:
+        inside = file.relative_to(root)
+    else:
+        real = file.resolve()
+        inside = Path("_elsewhere", real.drive.strip(":/\\"), *real.parts[1:])
+    known = inside.suffix.lower() in (*_AS_JPEG, ".png")
+    return inside if known else inside.with_name(f"{inside.name}.png")
+
+
+def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:
+    """Do `work` on every item with all cores (Pillow lets go of the interpreter meanwhile), showing progress."""
     from tqdm import tqdm
 
     quiet = True if os.environ.get("LEARNKIT_PROGRESS", "1") == "0" else None  # None: only in a terminal
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(tqdm(pool.map(work, files), total=len(files), desc=what, disable=quiet, leave=False))
+        return list(tqdm(pool.map(work, items), total=len(items), desc=what, disable=quiet, leave=False))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from learnkit.core.errors import DataError
 from learnkit.core.plots import plots
 from learnkit.interpret import Interpretation
-from learnkit.vision.data import ImageDataset
+from learnkit.vision.dataset import ImageDataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +64,8 @@ class ImageInterpretation(Interpretation):
         chosen: NDArray[Any] = np.asarray(idxs)
         if not len(chosen):
             raise DataError("there is no such item to draw.")
-        pictures = [self.dataset.denorm(self.dataset[int(i)][0])[0] for i in chosen]
+        ds = self.dataset
+        pictures = [ds.denorm(ds.finish(ds.batch([int(i)], ds.epoch_seed))[0])[0] for i in chosen]
         return plots(pictures, rows, [self._title(int(i)) for i in chosen], figsize)
 
     def plot_most_correct(self, target: Any = None, n: int = 4) -> Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -18,17 +20,32 @@ from learnkit.core.errors import DataError
 from learnkit.core.old_names import old_arguments
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
+from learnkit.data.dataset import ItemDataset
 from learnkit.data.files import PathLike
+from learnkit.data.labels import one_spelling
 from learnkit.data.loaders import ItemLoader
+from learnkit.data.targets import Category
 from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.recorder import say
 from learnkit.vision.cam import ClassActivationMap, class_activation_map
-from learnkit.vision.data import ImageClassifierData, ImageDataset
+from learnkit.vision.data import ImageClassifierData
+from learnkit.vision.dataset import ImageDataset
+from learnkit.vision.images import Picture
 from learnkit.vision.interpret import ImageInterpretation
-from learnkit.vision.models import Arch, arch_name, body_and_head_groups, conv_body, conv_head, n_channels
+from learnkit.vision.models import (
+    Arch,
+    arch_name,
+    body_and_head_groups,
+    conv_body,
+    conv_head,
+    head_drops,
+    n_channels,
+    own_classes,
+    whole_model,
+)
 from learnkit.vision.precompute import ActivationLoader, BodyAndHead, activation_loader
 from learnkit.vision.saving import data_to_recipe
 from learnkit.vision.transforms import ImageTransforms
@@ -71,12 +88,13 @@ class ConvLearner(Learner):
         arch: Arch,
         data: DataBunch,
         precompute: bool = False,
-        ps: float | Sequence[float] = 0.5,
+        ps: float | Sequence[float] | None = None,
         xtra_fc: Sequence[int] | None = None,
         metrics: Sequence[MetricLike] | None = None,
         custom_head: nn.Module | None = None,
         weights: PathLike | bool | None = None,
         *,
+        head: bool = True,
         opt_fn: Callable[..., Optimizer] | None = None,
         crit: Loss | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -101,9 +119,9 @@ class ConvLearner(Learner):
             Compute the frozen layers' activations once, keep them on disk under `path/tmp`, and train the head on
             them. Much faster; augmentation does nothing meanwhile. `learn.precompute = False`, `unfreeze()` and
             `TTA()` turn it off. Weights are always saved and loaded whole.
-        ps : float or sequence of float, default 0.5
-            Dropout before each linear layer of the head. One number is used before the last one and halved before
-            the others.
+        ps : float, sequence of float or None
+            Dropout before each linear layer of the head: one number for all, or one for each; `None` is 0.25 and, before
+            the last layer, 0.5.
         xtra_fc : sequence of int, optional
             Widths of the head's hidden layers; `[512]` by default, `[]` for none.
         metrics : sequence, optional
@@ -113,6 +131,9 @@ class ConvLearner(Learner):
         weights : path-like, bool or None, default None
             `None` loads the architecture's default ImageNet weights, `False` starts from random ones, a path reads
             a `.pth` (tensors only) or `.safetensors` file.
+        head : bool, default True
+            `False` keeps the architecture as it is, with the classes it was made for. Unless the data is of as many, the
+            learner predicts those classes and cannot be trained or measured: the labels are of others.
         opt_fn, crit, callbacks, device, precision, accumulate, channels_last, compile
             As for `Learner`.
 
@@ -137,19 +158,35 @@ class ConvLearner(Learner):
         >>> len(learn.get_layer_groups())
         3
         """
-        body = conv_body(arch, weights)
-        if custom_head is None:
-            head: nn.Module = conv_head(n_channels(body), data.c, ps, xtra_fc)
+        name = arch_name(arch)
+        recipe: dict[str, Any] | None = None
+        splitter = None
+        if not head:
+            if custom_head is not None or ps is not None or xtra_fc is not None:
+                raise ValueError(
+                    "`custom_head`, `ps` and `xtra_fc` are of a new head; with `head=False` there is none."
+                )
+            model = whole_model(arch, weights)
+            data, crit, metrics = _of_own_classes(data, own_classes(arch, model), crit, metrics)
+            recipe = None if name is None else {"arch": name, "head": False}
         else:
-            head = custom_head
+            body, splitter = conv_body(arch, weights), body_and_head_groups
+            if custom_head is None:
+                drops = _drops(ps, xtra_fc)
+                new_head: nn.Module = conv_head(n_channels(body), data.c, drops, xtra_fc)
+                widths = None if xtra_fc is None else list(xtra_fc)
+                recipe = None if name is None else {"arch": name, "c": data.c, "ps": drops, "xtra_fc": widths}
+            else:
+                new_head = custom_head
+            model = BodyAndHead(body, new_head)
         learn = cls(
             data,
-            BodyAndHead(body, head),
+            model,
             opt_fn,
             crit,
             metrics,
             callbacks,
-            body_and_head_groups,
+            splitter,
             device=device,
             precision=precision,
             accumulate=accumulate,
@@ -157,16 +194,15 @@ class ConvLearner(Learner):
             compile=compile,
         )
         if weights is not False:
-            learn.freeze()
+            if head:
+                learn.freeze()
             tfm = getattr(getattr(data.trn_dl, "dataset", None), "tfm", None)
             if isinstance(tfm, ImageTransforms) and tfm.stats is None:
                 say(
                     "the pictures are not normalised as these weights expect: give the data `tfms=tfms_from_model(...)`."
                 )
         learn.precompute = precompute
-        name = arch_name(arch)
-        if name is not None and custom_head is None:
-            learn.recipe = {"arch": name, "c": data.c, "ps": ps, "xtra_fc": None if xtra_fc is None else list(xtra_fc)}
+        learn.recipe = recipe
         return learn
 
     @classmethod
@@ -280,6 +316,8 @@ class ConvLearner(Learner):
         """
         if self.data.classes is None:
             raise DataError("interpretation is for classifications; this data bunch has no classes.")
+        if self.crit is _labels_of_others:
+            raise DataError(_OTHER_LABELS)
         result = self._predict(self._loader(False))
         dataset = getattr(self.data.val_dl, "dataset", None)
         return ImageInterpretation(self._to_proba(result.preds), result.targs, self.data.classes, dataset)
@@ -292,12 +330,13 @@ class ConvLearner(Learner):
             )
         return super().predict_array(arr)
 
-    def predict_files(self, files: Iterable[PathLike], bs: int = 64) -> NDArray[Any]:
+    def predict_files(self, files: Picture | Iterable[Picture], bs: int = 64) -> NDArray[Any]:
         """Predict picture files, prepared as the validation set is.
 
         Parameters
         ----------
-        files : iterable of path-like
+        files : path-like, bytes or binary file, or an iterable of them
+            Files, or what is in them; a single one counts as a list of one.
         bs : int, default 64
             How many at a time.
 
@@ -311,10 +350,13 @@ class ConvLearner(Learner):
         DataError
             If a file cannot be read (it is named), or the data was plain arrays, so that it is not known how.
         """
-        ds = getattr(self.data.val_dl, "dataset", None)
-        if not isinstance(ds, ImageDataset):
+        tfm = self.data.val_tfm if isinstance(self.data, ImageClassifierData) else None
+        if tfm is None and not isinstance(getattr(self.data.trn_dl, "dataset", None), ImageDataset):
             raise DataError("it is not known how pictures are to be prepared; use `predict_array`.")
-        return self.predict_dl(ItemLoader(ImageDataset(list(files), None, ds.tfm), bs))
+        pictures = ImageDataset(files, None, tfm)
+        if not len(pictures):
+            raise DataError("`files` is empty: there is no picture to predict.")
+        return self.predict_dl(ItemLoader(pictures, bs))
 
     def cam(
         self, x: Any, target: int | str | Sequence[int] | None = None, layer: nn.Module | None = None
@@ -341,15 +383,18 @@ class ConvLearner(Learner):
         """
         ds = self.data.val_ds
         if isinstance(x, int | np.integer) or (isinstance(x, Sequence | np.ndarray) and np.asarray(x).ndim == 1):
-            xs = torch.stack([ds[int(i)][0] for i in np.atleast_1d(np.asarray(x))])
+            if not isinstance(ds, ItemDataset):
+                raise DataError("the pictures are not at hand: pass transformed ones of shape (n, 3, H, W).")
+            xs = ds.finish(ds.batch([int(i) % len(ds) for i in np.atleast_1d(np.asarray(x))], ds.epoch_seed))[0]
         else:
             xs = T(x)
             xs = xs[None] if xs.ndim == 3 else xs
         classes = self.data.classes or []
         if isinstance(target, str):
-            if target not in classes:
+            spelt = [one_spelling(name) for name in classes]
+            if one_spelling(target) not in spelt:
                 raise DataError(f"there is no class {target!r}; classes are {', '.join(map(str, classes[:10]))}.")
-            target = classes.index(target)
+            target = spelt.index(one_spelling(target))
         maps, targets, method = class_activation_map(self.model, xs, target, layer)
         denorm = ds.denorm if isinstance(ds, ImageDataset) else ImageTransforms(None).denorm
         titles = [str(classes[t]) if classes else str(t) for t in targets]
@@ -389,19 +434,50 @@ class ConvLearner(Learner):
         if not self._said_no_augmentation and getattr(data.trn_ds.tfm, "aug_tfms", None):
             say("precompute is on: augmentation does nothing until `learn.precompute = False`.")
             self._said_no_augmentation = True
-        tmp, bs = data.path / "tmp", data.bs
-        return DataBunch(
-            data.path,
-            activation_loader(model, data.fix_dl, tmp, bs, shuffle=True),
-            None if data.val_dl is None else activation_loader(model, data.val_dl, tmp, bs),
-            None if data.test_dl is None else activation_loader(model, data.test_dl, tmp, bs),
-            target=data.target,
-        )
+        loaders = [
+            None if dl is None else activation_loader(model, dl, data.cache, data.val_tfm)
+            for dl in (data.trn_dl, data.val_dl, data.test_dl)
+        ]
+        return DataBunch(data.path, *loaders, target=data.target)  # type: ignore[arg-type]
 
     def _model_for(self, dl: Iterable[Any]) -> AbstractContextManager[None]:
         if isinstance(self.model, BodyAndHead) and isinstance(dl, ActivationLoader):
             return _without_body(self.model)
         return nullcontext()
+
+
+def _drops(ps: float | Sequence[float] | None, xtra_fc: Sequence[int] | None) -> list[float]:
+    n_hidden = 1 if xtra_fc is None else len(xtra_fc)
+    drops = head_drops(ps, n_hidden)
+    if isinstance(ps, int | float) and ps and n_hidden:
+        warnings.warn(
+            f"ps={ps} is the dropout before every layer of the head; in learnkit 0.1 it was halved before all but the last. "
+            f"Pass ps={[ps / 2] * n_hidden + [ps]} for what it was.",
+            FutureWarning,
+            stacklevel=3,
+        )
+    return drops
+
+
+_OTHER_LABELS = (
+    "this learner predicts the classes that its network was made for, and the labels of the data are of other classes: it "
+    "can predict, but not be trained or measured on them. For the classes of the data leave `head=True`."
+)
+
+
+def _labels_of_others(pred: Any, y: Any) -> Any:
+    raise DataError(_OTHER_LABELS)
+
+
+def _of_own_classes(data: DataBunch, names: list[str], crit: Any, metrics: Any) -> tuple[DataBunch, Any, Any]:
+    """Return data, loss and metrics for a network with its own classes: those given where the data is of as many."""
+    if data.target is not None and data.c == len(names):
+        return data, crit, metrics
+    if crit is not None or metrics:
+        raise DataError(_OTHER_LABELS)
+    same = copy.copy(data)
+    same.target = Category(names)
+    return same, _labels_of_others, []
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,11 @@ __all__ = [
     "body_and_head_groups",
     "conv_body",
     "conv_head",
+    "head_drops",
     "imagenet_stats",
     "n_channels",
+    "own_classes",
+    "whole_model",
 ]
 
 Arch = str | Callable[..., nn.Module] | nn.Module
@@ -100,9 +103,7 @@ def conv_body(arch: Arch, weights: PathLike | bool | None = None) -> nn.Module:
         `None` loads the architecture's default ImageNet weights (a model given as such keeps its own), `False`
         starts from random ones, a path reads a `.pth` or `.safetensors` file.
     """
-    model = _make_model(arch, weights)
-    if weights not in (None, False, True):
-        _load_pretrained(model, weights)  # type: ignore[arg-type]
+    model = whole_model(arch, weights)
     try:
         body = _cut(model)
         shape = output_shape(body, _PROBE)
@@ -126,7 +127,7 @@ def n_channels(body: nn.Module) -> int:
 
 
 def conv_head(
-    n_features: int, c: int, ps: float | Sequence[float] = 0.5, xtra_fc: Sequence[int] | None = None
+    n_features: int, c: int, ps: float | Sequence[float] | None = None, xtra_fc: Sequence[int] | None = None
 ) -> nn.Sequential:
     """Return the course's head: max and average pooling side by side, then batch norm, dropout, linear, ReLU blocks.
 
@@ -136,28 +137,59 @@ def conv_head(
         Channels of the feature maps.
     c : int
         Number of scores.
-    ps : float or sequence of float, default 0.5
-        Dropout before each linear layer. One number is used before the last one and halved before the others.
+    ps : float, sequence of float or None
+        Dropout before each linear layer: one number for all, or one for each; `None` is 0.25 and, before the last, 0.5.
     xtra_fc : sequence of int, optional
         Widths of the hidden layers; `[512]` by default, `[]` for none.
     """
     widths = [512] if xtra_fc is None else list(xtra_fc)
-    if isinstance(ps, int | float):
-        drops = [ps / 2] * len(widths) + [float(ps)]
-    else:
-        drops = [float(p) for p in ps]
-    if len(drops) != len(widths) + 1:
-        raise ValueError(
-            f"`ps` must be one number, or {len(widths) + 1} for {len(widths)} hidden layers and the last one; got {ps!r}."
-        )
-    if not all(0 <= p < 1 for p in drops):
-        raise ValueError(f"`ps` must be dropout shares in [0, 1); got {ps!r}.")
+    drops = head_drops(ps, len(widths))
     sizes = [2 * n_features, *widths]
     layers: list[nn.Module] = [AdaptiveConcatPool2d(), Flatten()]
     for n_in, n_out, p in zip(sizes[:-1], sizes[1:], drops[:-1], strict=True):
         layers += bn_drop_lin(n_in, n_out, p=p, relu=True)
     layers += bn_drop_lin(sizes[-1], c, p=drops[-1])
     return nn.Sequential(*layers)
+
+
+def head_drops(ps: float | Sequence[float] | None, n_hidden: int) -> list[float]:
+    """Return the dropout before each linear layer of a head with so many hidden layers; see `conv_head`."""
+    if ps is None:
+        return [0.25] * n_hidden + [0.5]
+    if isinstance(ps, str):
+        raise TypeError(f"`ps` must be a number or a list of them; got {ps!r}.")
+    drops = [float(p) for p in ps] if isinstance(ps, Iterable) else [float(ps)] * (n_hidden + 1)
+    if len(drops) != n_hidden + 1:
+        raise ValueError(
+            f"`ps` must be one number, or {n_hidden + 1} for {n_hidden} hidden layers and the last one; got {ps!r}."
+        )
+    if not all(0 <= p < 1 for p in drops):
+        raise ValueError(f"`ps` must be dropout shares in [0, 1); got {ps!r}.")
+    return drops
+
+
+def whole_model(arch: Arch, weights: PathLike | bool | None = None) -> nn.Module:
+    """Return an architecture with its own classifier; the arguments as for `conv_body`."""
+    model = _make_model(arch, weights)
+    if weights not in (None, False, True):
+        _load_pretrained(model, weights)  # type: ignore[arg-type]
+    return model
+
+
+def own_classes(arch: Arch, model: nn.Module) -> list[str]:
+    """Return the names of the classes that an architecture's own classifier knows, numbers where it does not say.
+
+    Names that stand for two classes are told apart by the number of the class.
+    """
+    shape = output_shape(model, _PROBE)
+    if len(shape) != 2:
+        raise LearnkitError(f"{_describe(arch)} gives {tuple(shape)}, not scores (B, n_classes): it has no classifier.")
+    name = _torchvision_name(arch)
+    preset: Any = None if name is None else next(iter(tv_models.get_model_weights(name)), None)
+    names = [] if preset is None else list(preset.meta.get("categories", []))
+    if len(names) != shape[1]:
+        return [str(i) for i in range(shape[1])]
+    return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
 def body_and_head_groups(model: nn.Module) -> list[LayerGroup]:

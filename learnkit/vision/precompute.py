@@ -1,29 +1,34 @@
 """`precompute`: the frozen body's activations, computed once, kept on disk, so that only the head is trained.
 
-A file of activations is named by everything they depend on: the body's weights, the transforms and the pictures. A
-change of any of these makes a new file; nothing is ever read that does not belong. Beside it is its SHA-256: a damaged
+A file of activations is named by everything they depend on: the body's weights and code, the transforms' state and code,
+and the pictures. A change of any of these makes a new file; nothing is ever read that does not belong, and where it cannot
+be told nothing is kept. Beside it is its SHA-256: a damaged
 file is made again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from functools import lru_cache
+import itertools
+from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learnkit.core.errors import DataError
+from learnkit.core.fingerprint import fingerprint
 from learnkit.core.layers import model_device
 from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.files import atomic_path
-from learnkit.data.loaders import DeviceLoader, TensorLoader, generators, single_left
-from learnkit.vision.data import ImageDataset
+from learnkit.data.loaders import DeviceLoader, generators, with_dataset
+from learnkit.train.recorder import say
+from learnkit.vision.dataset import ImageDataset
 
 __all__ = ["ActivationLoader", "BodyAndHead", "activation_loader"]
 
@@ -66,42 +71,70 @@ class BodyAndHead(nn.Sequential):
         return list(head) if isinstance(head, nn.Sequential) else [head]
 
 
-class ActivationLoader(TensorLoader):
-    """Batches of activations instead of pictures."""
+class ActivationLoader:
+    """Batches of activations instead of pictures: the batches that the pictures' own loader draws.
+
+    Batch size, order, weights, seed and what is left out of an epoch are those of that loader, as is everything else
+    about its sampler.
+
+    Parameters
+    ----------
+    values : Tensor of shape (n, ...)
+    y : Tensor of shape (n, ...)
+    batch_sampler : iterable of list of int
+    """
+
+    def __init__(self, values: Tensor, y: Tensor, batch_sampler: Iterable[Any]) -> None:
+        self.tensors, self.batch_sampler = (values, y), batch_sampler
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.iter_from(0)
+
+    def iter_from(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Begin at a batch; the order is drawn first, as for a whole epoch."""
+        values, y = self.tensors
+        for idxs in itertools.islice(self.batch_sampler, batch, None):
+            rows = torch.as_tensor(idxs)
+            yield values.index_select(0, rows), y.index_select(0, rows)
 
 
-def activation_loader(
-    model: BodyAndHead, dl: Iterable[Any], folder: Path, bs: int, *, shuffle: bool = False
-) -> ActivationLoader:
+def activation_loader(model: BodyAndHead, dl: Any, folder: Path, tfm: Any) -> ActivationLoader:
     """Return the activations of a loader's pictures, from disk if they are there already.
 
     Parameters
     ----------
     model : BodyAndHead
-    dl : ItemLoader
-        In a fixed order, without augmentation.
+    dl : DataLoader
+        Over an `ImageDataset`.
     folder : Path
-        The data bunch's `tmp`.
-    bs : int
-        Batch size of the result.
-    shuffle : bool, default False
-        New order each epoch.
+        The data bunch's `cache`.
+    tfm : ImageTransforms or callable
+        How the pictures are prepared, without augmentation.
     """
     ds = getattr(dl, "dataset", None)
-    if not isinstance(ds, ImageDataset):
+    if not isinstance(ds, ImageDataset) or getattr(dl, "batch_sampler", None) is None:
         raise DataError(
-            "`precompute` needs pictures from files or arrays (`ImageClassifierData`); this loader has none."
+            "`precompute` needs pictures from files or arrays in batches (`ImageClassifierData`); this loader has none."
         )
-    file = folder / "activations" / f"{_key(model, ds)}.npy"
-    values = _read(file, len(ds))
-    if values is None:
-        _compute(model, dl, len(ds), file)
-        with atomic_path(file.with_suffix(".sha256")) as temporary:
-            temporary.write_text(_checksum(file))
-        values = np.load(file, mmap_mode="c", allow_pickle=False)
+    ds = ds.with_tfm(tfm)
+    in_order = with_dataset(dl, ds, in_order=True)
+    key = _key(model, ds)
+    if key is None:
+        _say_not_kept()
+        values = np.concatenate(list(_activations(model, in_order)))
+    else:
+        file = folder / "activations" / f"{key}.npy"
+        values = _read(file, len(ds))
+        if values is None:
+            _write(_activations(model, in_order), len(ds), file)
+            with atomic_path(file.with_suffix(".sha256")) as temporary:
+                temporary.write_text(_checksum(file))
+            values = np.load(file, mmap_mode="c", allow_pickle=False)
     y = torch.zeros(len(ds), dtype=torch.long) if ds.y is None else torch.from_numpy(np.asarray(ds.y))
-    drop = shuffle and single_left(len(ds), bs)
-    return ActivationLoader(torch.from_numpy(values), y, bs, shuffle, drop_last=drop)
+    return ActivationLoader(torch.from_numpy(values), y, dl.batch_sampler)
 
 
 def _read(file: Path, n: int) -> Any:
@@ -130,13 +163,26 @@ def _read_checksum(file: Path, size: int, mtime: int) -> str:
     return digest.hexdigest()
 
 
+@cache
+def _say_not_kept() -> None:
+    say(
+        "precompute: activations are computed for each fit and not kept, as it cannot be told whether your own transform or "
+        "body has changed."
+    )
+
+
 @torch.no_grad()
-def _compute(model: BodyAndHead, dl: Iterable[Any], n: int, file: Path) -> None:
-    with atomic_path(file) as temporary, evaluating(model), preserve_rng(*generators(dl)):
+def _activations(model: BodyAndHead, dl: Iterable[Any]) -> Iterator[NDArray[np.float32]]:
+    with evaluating(model), preserve_rng(*generators(dl)):
+        for xs, _ in DeviceLoader(dl, model_device(model)):
+            yield model.activations(*xs).float().cpu().numpy()
+
+
+def _write(batches: Iterable[NDArray[np.float32]], n: int, file: Path) -> None:
+    with atomic_path(file) as temporary:
         rows: Any = None
         start = 0
-        for xs, _ in DeviceLoader(dl, model_device(model)):
-            values = model.activations(*xs).float().cpu().numpy()
+        for values in batches:
             if rows is None:
                 rows = open_memmap(temporary, mode="w+", dtype=np.float32, shape=(n, *values.shape[1:]))
             rows[start : start + len(values)] = values
@@ -146,17 +192,24 @@ def _compute(model: BodyAndHead, dl: Iterable[Any], n: int, file: Path) -> None:
         rows.flush()
 
 
-def _key(model: BodyAndHead, ds: ImageDataset) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+def _key(model: BodyAndHead, ds: ImageDataset) -> str | None:
+    """Return a name for everything the activations depend on, `None` if the code of a part cannot be told."""
+    pooling = model._head_layers()[: model.n_pooling]
+    parts = [fingerprint(part) for part in (model[0], pooling, ds.tfm)]
+    if None in parts:
+        return None
+    digest = hashlib.blake2b("".join(map(str, parts)).encode(), digest_size=16)
     for name, tensor in model[0].state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    digest.update(f"{model[0]!r}{model._head_layers()[: model.n_pooling]!r}{ds.tfm!r}".encode())
     if isinstance(ds.items, np.ndarray):
         digest.update(f"{ds.items.shape}{ds.items.dtype}".encode())
         digest.update(np.ascontiguousarray(ds.items).data)
-    else:
-        for item in ds.items:
+        return digest.hexdigest()
+    for item in ds.items:
+        if isinstance(item, bytes):
+            digest.update(hashlib.sha256(item).digest())
+        else:
             stat = Path(item).stat()
             digest.update(f"{Path(item).resolve()}{stat.st_size}{stat.st_mtime_ns}".encode())
     return digest.hexdigest()

@@ -14,8 +14,9 @@ from learnkit.data.loaders import ItemLoader
 from learnkit.data.targets import Target
 from learnkit.vision import augment as augments
 from learnkit.vision.augment import Augment
-from learnkit.vision.data import ImageClassifierData, ImageDataset
-from learnkit.vision.models import body_and_head_groups, conv_body, conv_head, n_channels
+from learnkit.vision.data import ImageClassifierData
+from learnkit.vision.dataset import ImageDataset
+from learnkit.vision.models import body_and_head_groups, conv_body, conv_head, n_channels, whole_model
 from learnkit.vision.precompute import BodyAndHead
 from learnkit.vision.transforms import ImageTransforms
 
@@ -27,10 +28,11 @@ __all__ = ["data_to_recipe", "make_learner", "make_model"]
 
 def data_to_recipe(data: DataBunch) -> dict[str, Any]:
     """Describe the transforms for training and for validation, and the batch size."""
-    datasets = [getattr(dl, "dataset", None) for dl in (data.trn_dl, data.val_dl)]
-    tfms = [_tfm_to_data(ds.tfm) if isinstance(ds, ImageDataset) else None for ds in datasets]
-    bs: Any = getattr(data.trn_dl, "batch_size", None) or getattr(data.trn_dl, "bs", 64)
-    return {"tfms": tfms, "bs": int(bs)}
+    trn_ds = getattr(data.trn_dl, "dataset", None)
+    pictures = isinstance(data, ImageClassifierData) and isinstance(trn_ds, ImageDataset)
+    tfms = [_tfm_to_data(tfm) for tfm in (trn_ds.tfm, data.val_tfm)] if pictures else [None, None]  # type: ignore[attr-defined, union-attr]
+    bs = data.bs if isinstance(data, ImageClassifierData) else getattr(data.trn_dl, "batch_size", None)
+    return {"tfms": tfms, "bs": int(bs or getattr(data.trn_dl, "bs", 64))}
 
 
 def make_model(recipe: dict[str, Any]) -> nn.Module | None:
@@ -38,8 +40,13 @@ def make_model(recipe: dict[str, Any]) -> nn.Module | None:
     saved = recipe["model"]
     if saved is None:
         return None
-    body = conv_body(str(saved["arch"]), False)
-    return BodyAndHead(body, conv_head(n_channels(body), saved["c"], saved["ps"], saved["xtra_fc"]))
+    if saved.get("head") is False:
+        return whole_model(str(saved["arch"]), False)
+    body, ps = conv_body(str(saved["arch"]), False), saved["ps"]
+    if isinstance(ps, int | float):  # files of 0.1 hold one number, which was halved before all layers but the last
+        n_hidden = 1 if saved["xtra_fc"] is None else len(saved["xtra_fc"])
+        ps = [ps / 2] * n_hidden + [ps]
+    return BodyAndHead(body, conv_head(n_channels(body), saved["c"], ps, saved["xtra_fc"]))
 
 
 def make_learner(
@@ -74,6 +81,7 @@ def _tfm_to_data(tfm: Any) -> dict[str, Any]:
         "stats": None if tfm.stats is None else [tfm.stats.mean, tfm.stats.std],
         "crop": tfm.crop,
         "pad": tfm.pad,
+        "max_value": tfm.max_value,
         "aug_tfms": [_augment_to_data(aug) for aug in tfm.aug_tfms],
     }
 
@@ -82,7 +90,14 @@ def _tfm_from_data(saved: dict[str, Any]) -> Any:
     if "own" in saved:
         return _Forgotten(str(saved["own"]))
     augments = [_augment_from_data(aug) for aug in saved["aug_tfms"]]
-    return ImageTransforms(saved["sz"], saved["stats"], augments, crop=saved["crop"], pad=saved["pad"])
+    return ImageTransforms(
+        saved["sz"],
+        saved["stats"],
+        augments,
+        crop=saved["crop"],
+        pad=saved["pad"],
+        max_value=saved.get("max_value"),  # files of 0.1 have none
+    )
 
 
 def _augments() -> dict[str, type[Augment]]:

@@ -66,6 +66,9 @@ class ImageTransforms:
         What to do with a picture that is not square: cut out the largest square, or distort it.
     pad : int, default 0
         Mirror so many pixels (of the result) outwards on each side, to crop from.
+    max_value : float, optional
+        The value that is white in pictures of more than 8 bits per channel, and in arrays that are not `uint8`, of the
+        whole data set: 4095 for 12 bits, say. By default 65,535 for whole numbers and 1 for floats.
 
     Examples
     --------
@@ -84,17 +87,21 @@ class ImageTransforms:
         *,
         crop: str = "center",
         pad: int = 0,
+        max_value: float | None = None,
     ) -> None:
         if sz is not None:
             check_positive("sz", sz, integer=True)
+        if max_value is not None:
+            check_positive("max_value", max_value)
         check_choice("crop", crop, ("center", "squish"))
-        for tfm in aug_tfms or ():
+        aug_tfms = as_list(aug_tfms)
+        for tfm in aug_tfms:
             if not isinstance(tfm, Augment) and not callable(tfm):
                 raise TypeError(f"`aug_tfms` must hold augmentations or callables; got {tfm!r}.")
         self.sz = sz
         self.stats = None if stats is None else Stats.of(stats)
-        self.aug_tfms = list(aug_tfms or ())
-        self.crop, self.pad = CropType(crop).value, pad
+        self.aug_tfms = aug_tfms
+        self.crop, self.pad, self.max_value = CropType(crop).value, pad, max_value
         self._augments = [tfm for tfm in self.aug_tfms if isinstance(tfm, Augment)]
         self._others = [tfm for tfm in self.aug_tfms if not isinstance(tfm, Augment)]
 
@@ -104,7 +111,8 @@ class ImageTransforms:
         Parameters
         ----------
         picture : array of shape (H, W, 3) or (H, W)
-            Floats in 0..1, as `open_image` gives them, or `uint8`; a PIL image; or a `uint8` tensor `(3, H, W)`.
+            Floats in 0..1, as `open_image` gives them, or `uint8`, or 0..`max_value`; a PIL image; or a `uint8` tensor
+            `(3, H, W)`.
 
         Returns
         -------
@@ -115,7 +123,7 @@ class ImageTransforms:
 
     def item(self, x: Any, rng: np.random.Generator) -> Tensor:
         """Return the `uint8` tensor `(3, sz, sz)` of a picture, augmented with draws from `rng`."""
-        picture = as_uint8(x)
+        picture = as_uint8(x, self.max_value)
         draw = Draw(sz=self.sz)
         for augment in self._augments:
             augment.draw(rng, draw)
@@ -175,7 +183,10 @@ class ImageTransforms:
         return result
 
     def __repr__(self) -> str:
-        return f"ImageTransforms(sz={self.sz}, stats={self.stats}, aug_tfms={self.aug_tfms}, crop={self.crop!r}, pad={self.pad})"
+        return (
+            f"ImageTransforms(sz={self.sz}, stats={self.stats}, aug_tfms={self.aug_tfms}, crop={self.crop!r}, "
+            f"pad={self.pad}, max_value={self.max_value})"
+        )
 
 
 @old_arguments
@@ -188,13 +199,14 @@ def tfms_from_stats(
     crop_type: str | None = None,
     *,
     crop: str = "random",
+    max_value: float | None = None,
 ) -> tuple[ImageTransforms, ImageTransforms]:
     """Return the transforms for training and for validation.
 
     Parameters
     ----------
     stats : Stats or pair of sequences of float
-        Mean and standard deviation per channel, of pixels in 0..1.
+        Mean and standard deviation per channel, of pixels in 0..1; `image_stats` measures them.
     sz : int
         Height and width the model gets.
     aug_tfms : sequence, optional
@@ -207,6 +219,8 @@ def tfms_from_stats(
         The course's name of `crop`.
     crop : {"random", "center", "squish"}, default "random"
         Where the square for training is cut from; validation uses the centre. "squish" distorts in both.
+    max_value : float, optional
+        The value that is white in pictures of more than 8 bits per channel; see `ImageTransforms`.
 
     Returns
     -------
@@ -225,8 +239,8 @@ def tfms_from_stats(
     if max_zoom is not None:
         augments.append(RandomZoom(max_zoom))
     fit_by = "squish" if crop == "squish" else "center"
-    trn = ImageTransforms(sz, stats, [*augments, *(aug_tfms or ())], crop=fit_by, pad=pad)
-    return trn, ImageTransforms(sz, stats, crop=fit_by)
+    trn = ImageTransforms(sz, stats, [*augments, *as_list(aug_tfms)], crop=fit_by, pad=pad, max_value=max_value)
+    return trn, ImageTransforms(sz, stats, crop=fit_by, max_value=max_value)
 
 
 @old_arguments
@@ -239,6 +253,7 @@ def tfms_from_model(
     crop_type: str | None = None,
     *,
     crop: str = "random",
+    max_value: float | None = None,
 ) -> tuple[ImageTransforms, ImageTransforms]:
     """Return the transforms for training and for validation, normalised as the architecture was trained.
 
@@ -246,7 +261,7 @@ def tfms_from_model(
     ----------
     arch : callable, str or nn.Module
         As for `ConvLearner.pretrained`.
-    sz, aug_tfms, max_zoom, pad, crop_type, crop
+    sz, aug_tfms, max_zoom, pad, crop_type, crop, max_value
         As for `tfms_from_stats`.
 
     Returns
@@ -259,11 +274,18 @@ def tfms_from_model(
     >>> from learnkit.vision import tfms_from_model, transforms_side_on
     >>> trn_tfms, val_tfms = tfms_from_model(resnet34, 224, aug_tfms=transforms_side_on, max_zoom=1.1)
     """
-    return tfms_from_stats(arch_stats(arch), sz, aug_tfms, max_zoom, pad, crop_type, crop=crop)
+    return tfms_from_stats(arch_stats(arch), sz, aug_tfms, max_zoom, pad, crop_type, crop=crop, max_value=max_value)
 
 
-def as_uint8(x: Any) -> Tensor:
-    """Return a picture of any kind as a `uint8` tensor `(3, H, W)`."""
+def as_list(aug_tfms: Any) -> list[Any]:
+    """Return augmentations as a list; a single one counts as a list of it."""
+    if aug_tfms is None:
+        return []
+    return [aug_tfms] if isinstance(aug_tfms, Augment) or callable(aug_tfms) else list(aug_tfms)
+
+
+def as_uint8(x: Any, max_value: float | None = None) -> Tensor:
+    """Return a picture of any kind as a `uint8` tensor `(3, H, W)`; `max_value` as for `ImageTransforms`."""
     if isinstance(x, Tensor):
         picture = x
     else:
@@ -272,14 +294,24 @@ def as_uint8(x: Any) -> Tensor:
             array = array[..., None]
         if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
             raise DataError(f"a picture must be an array (H, W), (H, W, 1) or (H, W, 3); got shape {array.shape}.")
+        if array.dtype.kind in "ui" and array.dtype != np.uint8:
+            white = max_value or (65535 if array.dtype == np.uint16 else None)
+            if white is None:
+                raise DataError(
+                    f"pixels must be uint8, or floats in 0..1; got {torch.as_tensor(array).dtype}. Convert them with `.astype('uint8')`, "
+                    "or say what is white with `max_value=` of the transforms."
+                )
+            array, max_value = array.astype(np.float64), white
         picture = torch.from_numpy(array[..., :3]).permute(2, 0, 1)
     if picture.is_floating_point():
-        if not bool(((picture >= -1e-3) & (picture <= 1 + 1e-3)).all()):
+        white = max_value or 1.0
+        if not bool(((picture >= -1e-3 * white) & (picture <= (1 + 1e-3) * white)).all()):
             low, high = float(picture.min()), float(picture.max())
             raise DataError(
-                f"pixels must be uint8, or floats in 0..1; got {low:.3g} to {high:.3g}. Divide by 255, or look for NaN."
+                f"pixels must be uint8, or {'floats ' if max_value is None else ''}in 0..{white:g}; got {low:.3g} to {high:.3g}. Divide by 255, say what is white "
+                "with `max_value=` of the transforms, or look for NaN."
             )
-        picture = (picture * 255).round().clamp(0, 255).to(torch.uint8)
+        picture = (picture * (255 / white)).round().clamp(0, 255).to(torch.uint8)
     elif picture.dtype != torch.uint8:
         raise DataError(f"pixels must be uint8, or floats in 0..1; got {picture.dtype}.")
     return picture.expand(3, -1, -1) if picture.shape[0] == 1 else picture

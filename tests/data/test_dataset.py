@@ -34,7 +34,7 @@ def identity(x: Any) -> Any:
 def test_one_item_is_a_batch_of_one() -> None:
     ds = ItemDataset([1.0, 2.0, 3.0], np.array([5, 6, 7]), identity, AddNoise())
     assert isinstance(ds.tfm, BatchTransform)
-    xs, ys = ds.finish(ds.__getitems__([2, 0]))
+    xs, ys = ds.finish(ds.batch([2, 0], 0))
     assert ys.tolist() == [7, 5]
     assert xs.shape == (2, 1)
     x, y = ds[-1]
@@ -53,7 +53,7 @@ def test_a_dataset_can_be_looped_over_and_ends() -> None:
 
 def test_items_of_several_inputs_stay_tuples() -> None:
     ds = ItemDataset([(1, 2.0), (3, 4.0)], np.zeros(2), lambda item: tuple(map(torch.tensor, item)))
-    (cats, conts), _ = ds.__getitems__([0, 1])
+    (cats, conts), _ = ds.batch([0, 1], 0)
     assert (cats.tolist(), conts.tolist()) == ([1, 3], [2, 4])
     assert ds[1][0] == (3, 4)
 
@@ -63,11 +63,11 @@ def test_randomness_belongs_to_the_item_and_the_epoch(tfm: Any) -> None:
     ds = ItemDataset([1.0] * 4, np.zeros(4), identity, tfm)
     ds.epoch_seed = 11
     one_by_one = torch.stack([ds[i][0] for i in (3, 2, 1, 0)]).flip(0)
-    together = ds.finish(ds.__getitems__(range(4)))[0]
+    together = ds.finish(ds.batch(range(4), ds.epoch_seed))[0]
     assert torch.equal(one_by_one, together)
     assert len(together[:, 0].unique()) == 4  # each item has its own
     ds.epoch_seed = 12
-    assert not torch.isclose(ds.__getitems__(range(4))[0], together).any()
+    assert not torch.isclose(ds.finish(ds.batch(range(4), ds.epoch_seed))[0], together).any()
 
 
 def test_a_transform_that_draws_globally_does_not_move_the_global_generators() -> None:
@@ -91,7 +91,7 @@ def test_a_transform_that_draws_globally_does_not_move_the_global_generators() -
 
 
 def test_items_to_predict_have_target_0() -> None:
-    xs, ys = ItemDataset(np.ones((3, 2)), None, torch.tensor).__getitems__([0, 2])
+    xs, ys = ItemDataset(np.ones((3, 2)), None, torch.tensor).batch([0, 2], 0)
     assert xs.shape == (2, 2)
     assert ys.tolist() == [0, 0]
 
@@ -105,10 +105,10 @@ def test_shapes_that_do_not_stack_are_listed_with_their_items() -> None:
     sizes = {"a.png": 4, "b.png": 4, "c.png": 5}
     ds = ItemDataset(list(sizes), None, lambda name: torch.zeros(3, sizes[name]))
     with pytest.raises(DataError, match=r"one shape; got \(3, 4\) .*[ab].png.*; \(3, 5\) \(item 2, c.png\).*size"):
-        ds.__getitems__([0, 1, 2])
+        ds.batch([0, 1, 2], 0)
     rows = ItemDataset(np.array([[1, 0], [1, 1]]), None, lambda row: torch.zeros(int(row.sum())))
     with pytest.raises(DataError, match=r"\(1,\) \(item 0\); \(2,\) \(item 1\)"):
-        rows.__getitems__([0, 1])
+        rows.batch([0, 1], 0)
 
 
 def test_whatever_a_transform_raises_names_the_item() -> None:

@@ -182,10 +182,10 @@ def test_pictures_from_files_and_from_arrays_are_the_same(tmp_path: Path, arrang
     for (a, ya), (b, yb) in zip((from_files[i] for i in range(3)), (from_array[i] for i in range(3)), strict=True):
         assert torch.equal(a, b)
         assert ya == yb
-    assert from_files.fnames == files
+    assert from_files.paths == files
     assert from_files.sz == from_array.sz == 6
     with pytest.raises(DataError, match="come from an array, so they have no file names"):
-        _ = from_array.fnames
+        _ = from_array.paths
 
 
 def test_without_transforms_pictures_become_tensors_in_0_to_1(tmp_path: Path) -> None:
@@ -228,11 +228,11 @@ def test_real_digits_come_with_the_class_of_their_folder(digits: Path) -> None:
     assert (data.c, data.sz, data.is_multi, data.path) == (10, 28, False, digits)
     assert (len(data.trn_ds), len(data.val_ds), data.test_dl) == (400, 100, None)
     for ds in (data.trn_ds, data.val_ds):
-        assert [data.classes[y] for y in ds.y] == [file.parent.name for file in ds.fnames]
+        assert [data.classes[y] for y in ds.y] == [file.parent.name for file in ds.paths]
     assert data.val_y.tolist() == [int(y) for _, batch in data.val_dl or () for y in batch]
     x, y = next(iter(data.trn_dl))
     assert (x.shape, x.dtype, y.shape, y.dtype) == ((64, 3, 28, 28), torch.float32, (64,), torch.int64)
-    np.testing.assert_allclose(data.val_ds.denorm(data.val_ds[3][0])[0], open_image(data.val_ds.fnames[3]), atol=1e-5)
+    np.testing.assert_allclose(data.val_ds.denorm(data.val_ds[3][0])[0], open_image(data.val_ds.paths[3]), atol=1e-5)
 
 
 def test_aug_dl_is_the_validation_set_in_order_with_the_training_transforms(digits: Path) -> None:
@@ -265,7 +265,7 @@ def test_one_seed_gives_the_same_augmented_batches_with_any_number_of_workers(di
 
 def test_batches_are_handed_over_in_bytes_and_finished_as_single_pictures_are(digits: Path) -> None:
     data = ImageClassifierData.from_paths(digits, bs=16, tfms=tfms_from_stats(imagenet_stats, 24))
-    handed_over, y = data.val_ds.__getitems__(range(16))
+    handed_over, y = data.val_ds.batch(range(16), 0)
     assert (handed_over.dtype, handed_over.shape) == (torch.uint8, (16, 3, 24, 24))
     finished, same_y = next(iter(data.val_dl or ()))
     assert torch.equal(finished, torch.stack([data.val_ds[i][0] for i in range(16)]))
@@ -277,7 +277,7 @@ def test_a_test_folder_is_predicted_in_order_and_has_no_classes(tmp_path: Path) 
     cats_and_dogs(tmp_path)
     files = save(tmp_path, "test/b.png", "test/deep/a.png", "test/z.jpg")
     data = ImageClassifierData.from_paths(tmp_path, bs=2, test_name="test")
-    assert sorted(data.test_ds.fnames) == sorted(files)
+    assert sorted(data.test_ds.paths) == sorted(files)
     assert [len(y) for _, y in data.test_dl or ()] == [2, 1]
     assert not data.test_ds[0][1]
 
@@ -449,6 +449,6 @@ def test_validation_indices_choose_the_pictures(tmp_path: Path) -> None:
     data = ImageClassifierData.from_names_and_array(
         tmp_path, [str(i) for i in range(6)], [0, 1, 0, 1, 0, 1], ["a", "b"], val_idxs=[5, 0], suffix=".png"
     )
-    assert [file.name for file in data.val_ds.fnames] == ["0.png", "5.png"]
+    assert [file.name for file in data.val_ds.paths] == ["0.png", "5.png"]
     assert data.val_y.tolist() == [0, 1]
-    assert [file.name for file in data.trn_ds.fnames] == ["1.png", "2.png", "3.png", "4.png"]
+    assert [file.name for file in data.trn_ds.paths] == ["1.png", "2.png", "3.png", "4.png"]

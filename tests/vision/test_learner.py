@@ -116,10 +116,10 @@ def test_predict_is_in_dataset_order_and_equals_one_picture_at_a_time(
         norm.running_mean.normal_()
     learn.model.train()
     preds, targs = learn.predict_with_targs()
-    one_by_one = [learn.predict_array(tfms[1](open_image(file))[None]) for file in data.val_ds.fnames]
+    one_by_one = [learn.predict_array(tfms[1](open_image(file))[None]) for file in data.val_ds.paths]
     assert preds.shape == (n, 10)
     np.testing.assert_allclose(preds, np.concatenate(one_by_one), atol=1e-5)
-    np.testing.assert_array_equal(targs, [int(file.parent.name) for file in data.val_ds.fnames])
+    np.testing.assert_array_equal(targs, [int(file.parent.name) for file in data.val_ds.paths])
     np.testing.assert_allclose(np.exp(preds).sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(learn.predict_proba(), np.exp(preds), atol=1e-6)
     assert learn.model.training

@@ -41,7 +41,7 @@ def test_one_label_per_picture(folder):
     data = load(folder, ["cat", "dog"] * (N // 2), val_idxs=[0, 1, 4])
     assert isinstance(data.target, Category)
     assert (len(data.trn_ds), len(data.val_ds)) == (N - 3, 3)
-    assert [file.name for file in data.val_ds.fnames] == ["p0.jpg", "p1.jpg", "p4.jpg"]
+    assert [file.name for file in data.val_ds.paths] == ["p0.jpg", "p1.jpg", "p4.jpg"]
     np.testing.assert_array_equal(data.val_y, [0, 1, 0])
 
 
@@ -63,7 +63,7 @@ def test_names_that_look_like_numbers_keep_their_zeros(folder, header):
     data = ImageClassifierData.from_csv(
         folder, "pictures", "labels.csv", suffix=".jpg", skip_header=header, val_idxs=[0, 1]
     )
-    assert [file.name for file in data.val_ds.fnames] == ["0000.jpg", "0001.jpg"]
+    assert [file.name for file in data.val_ds.paths] == ["0000.jpg", "0001.jpg"]
 
 
 def test_numbers(folder):
@@ -80,7 +80,7 @@ def test_names_and_array(folder):
     np.testing.assert_array_equal(several.val_y, [[1, 0, 0], [0, 1, 0]])
     with pytest.raises(DataError, match="20 names and 3 targets"):
         ImageClassifierData.from_names_and_array(folder, names, [0, 1, 0], ["even", "odd"])
-    with pytest.raises(DataError, match=r"class numbers in 0\.\.1"):
+    with pytest.raises(DataError, match=r"class numbers must be in 0\.\.1"):
         ImageClassifierData.from_names_and_array(folder, names, np.arange(N), ["even", "odd"])
 
 
@@ -124,12 +124,12 @@ def test_unreadable_pictures_can_be_left_out(folder, capsys):
 class TestResize:
     def test_copies_are_small_kept_and_used(self, folder):
         data = load(folder, ["cat", "dog"] * (N // 2), val_idxs=[0, 1]).resize(25, "tmp")
-        files = data.trn_ds.fnames
+        files = data.trn_ds.paths
         assert {min(open_image(file).shape[:2]) for file in files} == {25}
         assert all(file.is_relative_to(folder / "tmp" / "25") for file in files)
         written = [file.stat().st_ino for file in files]
         again = load(folder, ["cat", "dog"] * (N // 2), val_idxs=[0, 1]).resize(25, "tmp")
-        assert [file.stat().st_ino for file in again.trn_ds.fnames] == written
+        assert [file.stat().st_ino for file in again.trn_ds.paths] == written
         assert next(iter(data.val_dl))[0].shape == (2, 3, 24, 24)
 
     def test_a_replaced_original_is_copied_anew(self, folder):

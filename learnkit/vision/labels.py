@@ -30,7 +30,7 @@ _SHOWN = 20
 class Labelled:
     """Labels as `target` takes them, one per picture; without a target, names whose distinct ones are the classes."""
 
-    labels: Sequence[Any] | NDArray[Any]
+    labels: Any
     target: Target | type[MultiCategory] | None
 
 
@@ -72,7 +72,7 @@ def read_table(
     """Read the pictures' files and labels from a table, and note what is wrong with it; see `from_csv`."""
     if not isinstance(cat_separator, str) or not cat_separator:
         raise ValueError(f"`cat_separator` must be the text between two labels; got {cat_separator!r}.")
-    cells = _read_cells(table, encoding)
+    cells: Any = _read_cells(table, encoding)
     columns = [f"column {i}" for i in range(cells.shape[1])]
     first = folder / f"{cells.iat[0, 0]}{suffix}"
     if skip_header and cells.iat[0, 0] and find_spelling(first).is_file():
@@ -125,12 +125,15 @@ def _read_cells(table: Path, encoding: str) -> pd.DataFrame:
 def _numbers(labels: pd.DataFrame, wrong: Mistakes) -> Labelled:
     import pandas as pd
 
-    values = labels.apply(lambda column: pd.to_numeric(column, errors="coerce")).to_numpy(dtype=np.float64)
+    values: NDArray[Any] = labels.apply(lambda column: pd.to_numeric(column, errors="coerce")).to_numpy(
+        dtype=np.float64
+    )
     empty = ((labels == "") | (labels.apply(lambda column: column.str.lower()) == "nan")).to_numpy().any(axis=1)
     wrong.add(np.flatnonzero(empty), "row(s) have no label", "has no label")
     no_number = ~np.isfinite(values).all(axis=1) & ~empty
     wrong.add(np.flatnonzero(no_number), "row(s) hold labels that are no finite numbers", "its label is no number")
-    return Labelled(values[:, 0] if values.shape[1] == 1 else values, Real(values.shape[1]))
+    n = labels.shape[1]
+    return Labelled(values[:, 0] if n == 1 else values, Real(n))
 
 
 def _classes(

@@ -31,7 +31,7 @@ def data_to_recipe(data: DataBunch) -> dict[str, Any]:
     trn_ds = getattr(data.trn_dl, "dataset", None)
     pictures = isinstance(data, ImageClassifierData) and isinstance(trn_ds, ImageDataset)
     tfms = [_tfm_to_data(tfm) for tfm in (trn_ds.tfm, data.val_tfm)] if pictures else [None, None]  # type: ignore[attr-defined, union-attr]
-    bs = data.bs if isinstance(data, ImageClassifierData) else getattr(data.trn_dl, "batch_size", None)
+    bs: Any = data.bs if isinstance(data, ImageClassifierData) else getattr(data.trn_dl, "batch_size", None)
     return {"tfms": tfms, "bs": int(bs or getattr(data.trn_dl, "bs", 64))}
 
 

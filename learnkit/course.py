@@ -63,7 +63,7 @@ from learnkit.vision.augment import (
     RandomStretch,
     Scale,
 )
-from learnkit.vision.data import ImageDataset
+from learnkit.vision.dataset import ImageDataset
 from learnkit.vision.images import open_image
 from learnkit.vision.models import Arch, conv_body, n_channels
 from learnkit.vision.transforms import CropType
@@ -275,7 +275,7 @@ class FilesIndexArrayDataset(ImageDataset):
             raise DataError(
                 f"`y` must be class numbers of shape (n,); got shape {numbers.shape}, dtype {numbers.dtype}."
             )
-        super().__init__([Path(path) / name for name in fnames], numbers.astype(np.int64), transform)
+        super().__init__([Path(path) / name for name in fnames], numbers.astype(np.int64), transform, path=path)
 
 
 def plots_from_files(

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learnkit.core.errors import DataError
-from learnkit.core.plots import get_ax, plot_confusion_matrix
+from learnkit.core.plots import as_text, get_ax, plot_confusion_matrix
+from learnkit.data.labels import one_spelling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,17 +209,23 @@ class Interpretation:
 
     def _plot_curves(self, curve: Any, xlabel: str, ylabel: str, figure: str, ax: Axes | None) -> Axes:
         ax = get_ax(ax, (6, 5))
+        lines: list[Any] = []
+        labels: list[str] = []
         columns = [1] if len(self.classes) == 2 and not self.is_multi else range(len(self.classes))
         for column in columns:
             truth = self.targs[:, column] >= 0.5 if self.is_multi else self.targs == column
             if truth.all() or not truth.any():
                 continue  # there is no curve without both kinds
             x, y, value = curve(truth, self.probs[:, column])
-            ax.plot(x, y, lw=1.2, label=f"{self.classes[column]} ({figure} {value:.3f})")
+            labels.append(f"{self.classes[column]} ({figure} {value:.3f})")
+            lines += ax.plot(x, y, lw=1.2)
         ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         ax.grid(alpha=0.25)
-        if len(self.classes) <= 20 and ax.lines:
-            ax.legend(fontsize=8)
+        if len(self.classes) <= 20 and lines:
+            # Labels of lines would not do: one that begins with "_" is no label to matplotlib.
+            as_text(
+                *ax.legend(lines, [" " * label.startswith("_") + label for label in labels], fontsize=8).get_texts()
+            )
         return ax
 
     def _single(self, what: str) -> None:
@@ -232,9 +239,10 @@ class Interpretation:
     def _of_class(self, target: Any) -> NDArray[np.bool_]:
         if target is None:
             return np.ones(len(self.targs), dtype=bool)
-        if target not in self.classes:
+        spelt = [one_spelling(name) for name in self.classes]
+        if one_spelling(target) not in spelt:
             raise DataError(f"there is no class {target!r}; classes are {', '.join(map(str, self.classes[:10]))}.")
-        matches: NDArray[np.bool_] = self._single_targs() == self.classes.index(target)
+        matches: NDArray[np.bool_] = self._single_targs() == spelt.index(one_spelling(target))
         return matches
 
     def _first(self, mask: NDArray[np.bool_], key: NDArray[Any], n: int) -> NDArray[np.int64]:

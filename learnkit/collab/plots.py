@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from learnkit.core.plots import as_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -43,7 +45,7 @@ def scatter_titles(ax: Axes, x: NDArray[np.floating], y: NDArray[np.floating], t
         best = next((i for i, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)), 0)
         dx, dy, side = PLACES[best]
         taken.append(boxes[best])
-        ax.annotate(title, at, xytext=(dx, dy), textcoords="offset points", ha=side, fontsize=FONT_SIZE)
+        as_text(ax.annotate(title, at, xytext=(dx, dy), textcoords="offset points", ha=side, fontsize=FONT_SIZE))
     return ax
 
 

@@ -76,7 +76,7 @@ def find_spelling(path: Path) -> Path:
     if not parent.is_dir():
         return path
     wanted = unicodedata.normalize("NFC", path.name)
-    return next((Path(e.path) for e in os.scandir(parent) if unicodedata.normalize("NFC", e.name) == wanted), path)
+    return next((entry for entry in parent.iterdir() if unicodedata.normalize("NFC", entry.name) == wanted), path)
 
 
 def subfolders(folder: PathLike) -> list[str]:

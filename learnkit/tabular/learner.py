@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError, check_positive
-from learnkit.core.plots import get_ax
+from learnkit.core.plots import as_text, get_ax
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loaders import TensorLoader
 from learnkit.tabular.columns import Rows, as_frame
@@ -202,9 +202,9 @@ class TabularLearner(Learner):
         ax = get_ax(ax, (7, 5))
         ax.scatter(points[:, 0], points[:, 1], s=18)
         for label, (x, y) in list(zip(frame.index, points, strict=True))[:n_labels]:
-            ax.annotate(str(label), (x, y), xytext=(3, 3), textcoords="offset points", fontsize=8)
+            as_text(ax.annotate(str(label), (x, y), xytext=(3, 3), textcoords="offset points", fontsize=8))
         ax.margins(0.1)
-        ax.set_title(f"embedding of {var}")
+        as_text(ax.set_title(f"embedding of {var}"))
         ax.set_xlabel(f"component 1 ({share[0]:.0%})")
         ax.set_ylabel(f"component 2 ({share[1]:.0%})" if len(share) > 1 else "")
         return ax

@@ -30,6 +30,7 @@ from learnkit.core.preserve import model_lock, preserve_model, preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.check import first_batch
 from learnkit.data.files import PathLike
+from learnkit.data.labels import one_spelling
 from learnkit.data.loaders import generators, n_batches, split_batch
 from learnkit.data.targets import Target, target_to_data
 from learnkit.train import loop
@@ -778,9 +779,10 @@ class Learner:
         ------
         CheckpointError
             If the file is missing, damaged, a pickle, from another architecture (the layers are named), or of a learner
-            whose data was prepared differently.
+            whose data was prepared differently or has as many classes of other names or in another order.
         """
         file = self._weights_file(name)
+        self._check_same_classes(file)
         saved, own = read_meta(file).get("identity") or {}, self._identity()
         differ = [part for part in own if saved.get(part, own[part]) != own[part]]
         if differ:
@@ -789,6 +791,21 @@ class Learner:
                 "Make the data as it was made for that training; or `export` the learner there, and use `load_learner`."
             )
         load_model(self.model, file)
+
+    def _check_same_classes(self, file: Path) -> None:
+        """Refuse weights whose scores are those of other classes; of another number of classes the layers differ."""
+        saved, own = read_meta(file), self._meta()
+        were, are = saved.get("classes"), own["classes"]
+        if were is None or are is None or len(were) != len(are):
+            return
+        spelt = [[one_spelling(name) for name in names] for names in (were, are)]
+        if spelt[0] == spelt[1] and saved.get("target", own["target"]) == own["target"]:
+            return
+        raise CheckpointError(
+            f"{file} was trained for {saved.get('target') or 'classes'} {were}, and this data is of {own['target']} {are}: its "
+            "scores would be read as those of other classes. Make the data with the classes of the file, or read only the "
+            "weights with `load_model(learn.model, file)`."
+        )
 
     def export(self, file: PathLike) -> Path:
         """Write all it takes to predict elsewhere, and to train on, into one file; open it with `load_learner`.
@@ -899,6 +916,7 @@ class Learner:
             "learnkit": __version__,
             "model": type(self.model).__name__,
             "classes": None if classes is None else [str(name) for name in classes],
+            "target": type(self.data.target).__name__,
             "identity": self._identity(),
         }
 

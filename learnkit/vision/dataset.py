@@ -158,7 +158,8 @@ def _training_pictures(data: DataBunch) -> Iterator[NDArray[np.uint8]]:
     dl: Any = data.trn_dl
     ds = getattr(dl, "dataset", None)
     if isinstance(dl, TensorLoader):  # arrays without transforms
-        ds = ImageDataset(dl.tensors[0].numpy(), None, ImageTransforms(None, max_value=_white(dl.tensors[0].numpy())))
+        x = dl.tensors[0].numpy()
+        ds = ImageDataset(x / 255 if x.size and x.max() > 1 else x, None)  # floats that were bytes, or lie in 0..1
     if not isinstance(ds, ImageDataset):
         raise DataError("the statistics of pictures need pictures: make the data with `ImageClassifierData`.")
     own = getattr(data, "val_tfm", None)
@@ -167,11 +168,6 @@ def _training_pictures(data: DataBunch) -> Iterator[NDArray[np.uint8]]:
     pictures = ds.with_tfm(plain)
     for i in range(len(pictures)):
         yield pictures.batch([i], 0)[0][0].numpy()
-
-
-def _white(x: NDArray[Any]) -> float:
-    """Return what is white in an array of floats that were bytes, or lie in 0..1."""
-    return 255 if x.size and x.max() > 1 else 1
 
 
 def _as_item(item: Picture) -> Path | bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learnkit.core.errors import DataError
-from learnkit.data.files import find_spelling
+from learnkit.data.files import check_encoding, find_spelling
 from learnkit.data.labels import as_labels
 from learnkit.data.targets import Category, MultiCategory, Real, Target
 from learnkit.train.recorder import say
@@ -72,6 +72,7 @@ def read_table(
     """Read the pictures' files and labels from a table, and note what is wrong with it; see `from_csv`."""
     if not isinstance(cat_separator, str) or not cat_separator:
         raise ValueError(f"`cat_separator` must be the text between two labels; got {cat_separator!r}.")
+    check_encoding(encoding)
     cells: Any = _read_cells(table, encoding)
     columns = [f"column {i}" for i in range(cells.shape[1])]
     first = folder / f"{cells.iat[0, 0]}{suffix}"
@@ -117,7 +118,7 @@ def _read_cells(table: Path, encoding: str) -> pd.DataFrame:
         raise DataError(
             f"{table} is not written in {encoding} ({exc}). Say how with `encoding=`, 'latin-1' say."
         ) from exc
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, LookupError, OSError) as exc:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, OSError) as exc:
         raise DataError(f"{table} cannot be read as a table of comma-separated text: {exc}") from exc
     return cells.apply(lambda column: column.str.strip())
 

@@ -67,8 +67,9 @@ class ImageTransforms:
     pad : int, default 0
         Mirror so many pixels (of the result) outwards on each side, to crop from.
     max_value : float, optional
-        The value that is white in pictures of more than 8 bits per channel, and in arrays that are not `uint8`, of the
-        whole data set: 4095 for 12 bits, say. By default 65,535 for whole numbers and 1 for floats.
+        The value that is white in files of more than 8 bits per channel, and in arrays of whole numbers other than
+        `uint8`, of the whole data set: 4095 for 12 bits, say. By default 65,535 for whole numbers and 1 for floats; float
+        arrays are always in 0..1, as `open_image` gives them.
 
     Examples
     --------
@@ -111,7 +112,7 @@ class ImageTransforms:
         Parameters
         ----------
         picture : array of shape (H, W, 3) or (H, W)
-            Floats in 0..1, as `open_image` gives them, or `uint8`, or 0..`max_value`; a PIL image; or a `uint8` tensor
+            Floats in 0..1, as `open_image` gives them, `uint8`, or whole numbers in 0..`max_value`; a PIL image; or a `uint8` tensor
             `(3, H, W)`.
 
         Returns
@@ -301,17 +302,17 @@ def as_uint8(x: Any, max_value: float | None = None) -> Tensor:
                     f"pixels must be uint8, or floats in 0..1; got {torch.as_tensor(array).dtype}. Convert them with `.astype('uint8')`, "
                     "or say what is white with `max_value=` of the transforms."
                 )
-            array, max_value = array.astype(np.float64), white
+            if array.size and not (array.min() >= 0 and array.max() <= white):
+                raise DataError(f"pixels must be in 0..{white:g}; got {array.min()} to {array.max()}.")
+            array = array / white
         picture = torch.from_numpy(array[..., :3]).permute(2, 0, 1)
     if picture.is_floating_point():
-        white = max_value or 1.0
-        if not bool(((picture >= -1e-3 * white) & (picture <= (1 + 1e-3) * white)).all()):
+        if not bool(((picture >= -1e-3) & (picture <= 1 + 1e-3)).all()):
             low, high = float(picture.min()), float(picture.max())
             raise DataError(
-                f"pixels must be uint8, or {'floats ' if max_value is None else ''}in 0..{white:g}; got {low:.3g} to {high:.3g}. Divide by 255, say what is white "
-                "with `max_value=` of the transforms, or look for NaN."
+                f"pixels must be uint8, or floats in 0..1; got {low:.3g} to {high:.3g}. Divide by 255, or look for NaN."
             )
-        picture = (picture * (255 / white)).round().clamp(0, 255).to(torch.uint8)
+        picture = (picture * 255).round().clamp(0, 255).to(torch.uint8)
     elif picture.dtype != torch.uint8:
         raise DataError(f"pixels must be uint8, or floats in 0..1; got {picture.dtype}.")
     return picture.expand(3, -1, -1) if picture.shape[0] == 1 else picture

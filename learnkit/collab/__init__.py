@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from learnkit.collab.bunch import CollabFilterData
 from learnkit.collab.coldstart import ColdStart
-from learnkit.collab.data import CollabFilterData, CollabFilterDataset
+from learnkit.collab.data import CollabFilterDataset
 from learnkit.collab.ids import Vocabulary
 from learnkit.collab.interactions import Interactions
 from learnkit.collab.learner import CollabLearner

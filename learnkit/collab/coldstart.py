@@ -39,6 +39,10 @@ class ColdStart(Callback):
     """
 
     def __init__(self, user_counts: NDArray[Any], item_counts: NDArray[Any]) -> None:
+        self.set_counts(user_counts, item_counts)
+
+    def set_counts(self, user_counts: NDArray[Any], item_counts: NDArray[Any]) -> None:
+        """Take the counts of other training ratings."""
         self.users_trained = torch.from_numpy(user_counts > 0)
         self.items_trained = torch.from_numpy(item_counts > 0)
 

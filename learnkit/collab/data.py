@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from learnkit.collab.bunch import CollabFilterData
+from learnkit.collab.columns import as_ratings, as_times, compact, titles_of
 from learnkit.collab.ids import Vocabulary
 from learnkit.collab.interactions import Interactions, count_codes, sorted_pairs
 from learnkit.collab.loaders import RankingLoader, RatingLoader
-from learnkit.collab.models import EmbeddingDotBias, EmbeddingModel
+from learnkit.collab.models import EmbeddingDotBias
 from learnkit.collab.ranking import Preference
+from learnkit.collab.reading import check_columns, read_columns, with_ids
 from learnkit.core.errors import DataError, check_choice
-from learnkit.core.layers import model_device
-from learnkit.core.preserve import evaluating
-from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.split import check_val_idxs, get_cv_idxs, split_by_order
-from learnkit.data.targets import Real, Target
+from learnkit.data.targets import Real
 from learnkit.train.events import Callback
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
@@ -34,113 +34,11 @@ if TYPE_CHECKING:
 
     from learnkit.collab.learner import CollabLearner, ModelLike
 
-__all__ = ["CollabFilterData", "CollabFilterDataset"]
+__all__ = ["CollabFilterDataset"]
 
 Titles = Mapping[Any, str]
 
 STEP = 1 << 18  # rows handled at a time where a long column must not be copied as a whole
-
-
-class CollabFilterData(DataBunch):
-    """Loaders of ratings, with the ids behind the codes; `CollabFilterDataset.get_data` makes one.
-
-    Parameters
-    ----------
-    path : path-like
-        Where `models/` is kept.
-    trn_dl, val_dl, test_dl : RatingLoader or RankingLoader
-        Batches `(users, items, y)`.
-    target : Target
-        What is predicted.
-    users, items : Vocabulary
-        Ids and their codes.
-    titles : sequence of str or None
-        One per item, in the order of the codes 1, 2, ...
-    user_counts, item_counts : array of int64
-        Training ratings of each code.
-    y_range : pair of float or None
-        Lowest and highest rating.
-    mean : float or None
-        Mean training rating.
-    find_seen, find_held_out : callable or None
-        Find what each user took in training, and in validation, when it is first asked for.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from learnkit.collab import CollabFilterDataset
-    >>> ratings = pd.DataFrame({"user": ["ann", "ann", "bob"], "film": ["Alien", "Brazil", "Alien"], "stars": [5, 3, 4]})
-    >>> cf = CollabFilterDataset.from_data_frame(".", ratings, "user", "film", "stars")
-    >>> data = cf.get_data([], bs=2)
-    >>> data.mean, data.y_range, data.item_counts.tolist()
-    (4.0, (3.0, 5.0), [0, 2, 1])
-    """
-
-    def __init__(
-        self,
-        path: PathLike,
-        trn_dl: Any,
-        val_dl: Any = None,
-        test_dl: Any = None,
-        *,
-        target: Target,
-        users: Vocabulary,
-        items: Vocabulary,
-        titles: Sequence[str] | None,
-        user_counts: NDArray[Any],
-        item_counts: NDArray[Any],
-        y_range: tuple[float, float] | None,
-        mean: float | None,
-        find_seen: Callable[[], Interactions] | None,
-        find_held_out: Callable[[], Interactions] | None = None,
-    ) -> None:
-        super().__init__(path, trn_dl, val_dl, test_dl, target=target)
-        self.users, self.items = users, items
-        self.titles = None if titles is None else list(titles)
-        self.user_counts, self.item_counts = user_counts, item_counts
-        self.y_range, self.mean = y_range, mean
-        self._find_seen, self._find_held_out = find_seen, find_held_out
-        self._seen: Interactions | None = None
-        self._held_out: Interactions | None = None
-
-    @property
-    def n_users(self) -> int:
-        """Rows of the user table: one per user, and row 0 for the unknown one."""
-        return self.users.size
-
-    @property
-    def n_items(self) -> int:
-        """Rows of the item table: one per item, and row 0 for the unknown one."""
-        return self.items.size
-
-    @property
-    def seen(self) -> Interactions | None:
-        """Items of each user in the training set; found when first asked for."""
-        if self._seen is None and self._find_seen is not None:
-            self._seen = self._find_seen()
-        return self._seen
-
-    @property
-    def held_out(self) -> Interactions | None:
-        """Items of each user in the validation set, `None` without one."""
-        if self._held_out is None and self._find_held_out is not None:
-            self._held_out = self._find_held_out()
-        return self._held_out
-
-    def scorer(self, model: nn.Module) -> Callable[[NDArray[np.int64]], Tensor]:
-        """Return a function from user codes to the scores of every item, on the CPU."""
-        device = model_device(model)
-
-        @torch.no_grad()
-        def score(users: NDArray[np.int64]) -> Tensor:
-            codes = torch.from_numpy(users).to(device)
-            with evaluating(model):
-                if isinstance(model, EmbeddingModel):
-                    return model.score_all(codes).cpu()
-                every = torch.arange(self.n_items, device=device)
-                return torch.stack([model(code.expand(self.n_items), every) for code in codes]).cpu()
-
-        return score
 
 
 class CollabFilterDataset:
@@ -220,8 +118,12 @@ class CollabFilterDataset:
         test: PathLike | None = None,
         duplicates: str = "last",
         sep: str = ",",
+        encoding: str = "utf-8",
     ) -> CollabFilterDataset:
         """Read ratings from a file.
+
+        Ids stay as they are written: `007`, `07` and `7` are three users, and so are `NA` and `null`. Only where every id
+        of a column is a whole number as Python writes it are they numbers; what `recommend` takes is of that type.
 
         Parameters
         ----------
@@ -237,10 +139,17 @@ class CollabFilterDataset:
             As for `from_data_frame`.
         sep : str, default ","
             What separates the columns.
+        encoding : str, default "utf-8"
+            Of the files.
 
         Returns
         -------
         CollabFilterDataset
+
+        Raises
+        ------
+        DataError
+            If a file or column is missing, or a file is in another encoding; and as `from_data_frame`.
 
         Examples
         --------
@@ -252,29 +161,23 @@ class CollabFilterDataset:
         ...     CollabFilterDataset.from_csv(folder, "ratings.csv", "userId", "movieId", "rating")
         CollabFilterDataset: 3 ratings of 2 items by 2 users, 3.5 to 5.0
         """
-        import pandas as pd
-
-        root = Path(path)
-        names = [name for name in (user_name, item_name, rating_name, time_name) if name is not None]
-
-        def read(file: PathLike, columns: list[str]) -> pd.DataFrame:
-            where = root / file
-            if not where.is_file():
-                near = sorted(entry.name for entry in where.parent.glob("*") if entry.is_file())[:8]
-                raise DataError(f"there is no file {where}. Its folder holds: {', '.join(near) or '(nothing)'}.")
-            present = pd.read_csv(where, sep=sep, nrows=0).columns
-            _check_columns(present, columns, str(where))
-            return pd.read_csv(where, sep=sep, usecols=columns)
-
+        root, ids = Path(path), [user_name, item_name]
+        others = [name for name in (rating_name, time_name) if name is not None]
+        ratings = read_columns(root / csv, ids, others, sep=sep, encoding=encoding)
+        pairs = None if test is None else read_columns(root / test, ids, [], sep=sep, encoding=encoding)
+        for name in ids:
+            ratings[name] = with_ids(ratings[name])
+            if pairs is not None:
+                pairs[name] = with_ids(pairs[name], like=ratings[name])
         return cls.from_data_frame(
             path,
-            read(csv, names),
+            ratings,
             user_name,
             item_name,
             rating_name,
             time_name=time_name,
             titles=titles,
-            test=None if test is None else read(test, [user_name, item_name]),
+            test=pairs,
             duplicates=duplicates,
         )
 
@@ -307,7 +210,7 @@ class CollabFilterDataset:
         time_name : str, optional
             Column of dates or timestamps, for `split_by_time`.
         titles : mapping or pandas.Series, optional
-            Item id -> title, shown instead of the id. Items without one show their id.
+            Item id -> title, shown instead of the id. Items without one, or with a missing one, show their id.
         test : pandas.DataFrame, optional
             Pairs to predict with `learn.predict(is_test=True)`; unknown ids are allowed there.
         duplicates : {"last", "mean", "keep", "error"}, default "last"
@@ -331,14 +234,14 @@ class CollabFilterDataset:
         """
         check_choice("duplicates", duplicates, ("last", "mean", "keep", "error"))
         names = [name for name in (user_name, item_name, rating_name, time_name) if name is not None]
-        _check_columns(df.columns, names, "the frame")
+        check_columns(df.columns, names, "the frame")
         if not len(df):
             raise DataError("the frame has no rows, so there is nothing to learn from.")
         users = Vocabulary.from_column(df[user_name], "user")
         items = Vocabulary.from_column(df[item_name], "item")
         user_codes, item_codes = users.encode(df[user_name]), items.encode(df[item_name])
-        ratings = None if rating_name is None else _numbers(df[rating_name])
-        times = None if time_name is None else _times(df[time_name])
+        ratings = None if rating_name is None else as_ratings(df[rating_name])
+        times = None if time_name is None else as_times(df[time_name])
         rows = None
         if duplicates != "keep":
             size = (users.size, items.size)
@@ -363,9 +266,9 @@ class CollabFilterDataset:
             items,
             user_codes,
             item_codes,
-            None if ratings is None else _compact(ratings),
+            None if ratings is None else compact(ratings),
             times=times,
-            titles=None if titles is None else _titles(items, titles),
+            titles=None if titles is None else titles_of(items, titles),
             test_codes=None if test is None else _encode_test(test, user_name, item_name, users, items),
             rows=rows,
             n_rows=len(df),
@@ -380,6 +283,16 @@ class CollabFilterDataset:
     def n_items(self) -> int:
         """Rows of the item table: one per item, and row 0 for the unknown one."""
         return self.items.size
+
+    @property
+    def user2idx(self) -> dict[Any, int]:
+        """The row of each user in the model's tables, `{id: row}`; row 0 is the unknown one's."""
+        return self.users.as_dict()
+
+    @property
+    def item2idx(self) -> dict[Any, int]:
+        """The row of each item in the model's tables, `{id: row}`: `model.ib(T([cf.item2idx[50]]))` is its bias."""
+        return self.items.as_dict()
 
     def __len__(self) -> int:
         return len(self.user_codes)
@@ -465,7 +378,7 @@ class CollabFilterDataset:
             test_users, test_items = map(torch.from_numpy, self.test_codes)
             test_dl = RatingLoader(test_users, test_items, torch.zeros(len(test_users)), bs=bs)
         leave_out = None if held_out is None else held_out.numpy()
-        return CollabFilterData(
+        data = CollabFilterData(
             self.path,
             trn_dl,
             val_dl,
@@ -481,6 +394,9 @@ class CollabFilterDataset:
             find_seen=find_seen,
             find_held_out=None if val_rows is None else lambda: interactions(val_rows),
         )
+        for remark in data.untrained("test_dl"):
+            warnings.warn(remark, stacklevel=2)
+        return data
 
     def get_learner(
         self,
@@ -597,40 +513,6 @@ class CollabFilterDataset:
         return torch.from_numpy(is_val), torch.from_numpy(rows)
 
 
-def _check_columns(columns: Any, names: Sequence[str], where: str) -> None:
-    missing = [name for name in names if name not in columns]
-    if missing:
-        raise DataError(f"{where} has no column {missing[0]!r}; it has: {', '.join(map(repr, list(columns)[:12]))}.")
-
-
-def _numbers(column: pd.Series) -> NDArray[np.float32]:
-    """Return the ratings, or name the first that is no number."""
-    import pandas as pd
-
-    if column.dtype.kind in "iufb":
-        values = column.to_numpy(dtype=np.float32, na_value=np.nan)
-    else:
-        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float32, na_value=np.nan)
-    finite = np.isfinite(values)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
-        raise DataError(
-            f"{int((~finite).sum())} rating(s) in column {column.name!r} are missing, infinite or no number, the first "
-            f"is {column.iloc[row]!r} in row {row}. Drop or repair them. Without ratings pass rating_name=None."
-        )
-    return np.array(values, dtype=np.float32) if values.base is not None else values
-
-
-def _compact(ratings: NDArray[np.float32]) -> NDArray[Any]:
-    """Return the ratings in half precision where nothing is lost."""
-    if np.abs(ratings).max() > 1000:  # beyond that even whole numbers and halves are rounded
-        return ratings
-    half = ratings.astype(np.float16)
-    return (
-        half if all((half[i : i + STEP] == ratings[i : i + STEP]).all() for i in range(0, len(half), STEP)) else ratings
-    )
-
-
 def _mean(ratings: Tensor, leave_out: Tensor | None) -> float:
     total, n = 0.0, 0
     for start in range(0, len(ratings), STEP):
@@ -640,19 +522,6 @@ def _mean(ratings: Tensor, leave_out: Tensor | None) -> float:
         total += float(part.double().sum())
         n += len(part)
     return total / n
-
-
-def _times(column: pd.Series) -> NDArray[Any]:
-    if column.isna().any():
-        row = int(np.flatnonzero(column.isna().to_numpy())[0])
-        raise DataError(f"column {column.name!r} has no time in row {row}. Drop such rows, or leave out `time_name`.")
-    values = column.to_numpy()
-    if values.dtype.kind not in "iufM":
-        raise DataError(
-            f"column {column.name!r} must hold numbers or dates; got {column.iloc[0]!r}. "
-            "Convert it: pd.to_datetime(df[column])."
-        )
-    return values
 
 
 def _find_repeated(
@@ -681,22 +550,10 @@ def _find_repeated(
     return np.sort(np.concatenate(dropped)), groups
 
 
-def _titles(items: Vocabulary, titles: Titles) -> list[str]:
-    """Return a title for each item: the one given, else its id."""
-    known = dict(titles.items())
-    ids = items.decode(np.arange(1, items.size))
-    if not any(item in known for item in ids):
-        raise DataError(
-            f"`titles` has none of the {len(ids)} items. Its keys look like {next(iter(known), None)!r}, the ids like "
-            f"{ids[0]!r}; both must be of the same type."
-        )
-    return [str(known.get(item, item)) for item in ids]
-
-
 def _encode_test(
     test: pd.DataFrame, user_name: str, item_name: str, users: Vocabulary, items: Vocabulary
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    _check_columns(test.columns, [user_name, item_name], "the test frame")
+    check_columns(test.columns, [user_name, item_name], "the test frame")
     if not len(test):
         raise DataError("the test frame has no rows.")
     codes = users.encode(test[user_name]), items.encode(test[item_name])

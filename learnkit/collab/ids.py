@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import uuid
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from learnkit.core.errors import CheckpointError, DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Vocabulary", "code_dtype", "decode_ids", "encode_ids"]
+__all__ = ["Vocabulary", "code_dtype", "decode_ids", "decoded", "encode_ids", "some"]
 
 CHUNK = 1 << 17  # rows looked up at a time, so that a long column needs no second copy of itself
 
@@ -56,7 +57,7 @@ class Vocabulary:
         self.index = pd.Index(array, tupleize_cols=False)
         self.ids: NDArray[Any] = array
         if not self.index.is_unique:
-            raise DataError(f"the {what} ids are not distinct: {_some(self.index[self.index.duplicated()])}.")
+            raise DataError(f"the {what} ids are not distinct: {some(self.index[self.index.duplicated()])}.")
 
     @classmethod
     def from_column(cls, column: pd.Series, what: str) -> Vocabulary:
@@ -77,10 +78,31 @@ class Vocabulary:
                 f"Drop them: df.dropna(subset=[{column.name!r}])."
             )
         try:
-            found = pd.unique(column)
+            found = pd.unique(decoded(column))
         except TypeError as exc:
             raise DataError(f"the {what} ids in column {column.name!r} must be hashable: {exc}.") from exc
-        return cls(np.asarray(found), what)
+        vocabulary = cls(np.asarray(found), what)
+        vocabulary._warn_of_likenesses(str(column.name))
+        return vocabulary
+
+    def _warn_of_likenesses(self, column: str) -> None:
+        """Name ids that are two for us and, most likely, one for whoever wrote them."""
+        if self.ids.dtype != object:
+            return
+        first: dict[str, Any] = {}
+        alike = []
+        for value in self.ids:
+            if isinstance(value, str | int | float):
+                other = first.setdefault(str(value).strip(), value)
+                if other is not value:
+                    alike.append((other, value))
+        if alike:
+            warnings.warn(
+                f"{len(alike)} {self.what} id(s) in column {column!r} differ from another one only in their type or in blanks "
+                f"around them, such as {alike[0][0]!r} and {alike[0][1]!r}; they count as different. Give the column one "
+                "type: pd.read_csv(..., dtype={column: str}).",
+                stacklevel=5,
+            )
 
     @property
     def size(self) -> int:
@@ -94,14 +116,21 @@ class Vocabulary:
         """Return the code of each id, 0 for an unknown one, in the smallest integer type that holds them."""
         import pandas as pd
 
-        series = values if isinstance(values, pd.Series) else pd.Series(object_array(list(values)))
+        series = decoded(values) if isinstance(values, pd.Series) else pd.Series(object_array(list(values)))
         codes = np.empty(len(series), dtype=code_dtype(self.size))
         for start in range(0, len(series), CHUNK):
             part = pd.Index(series.iloc[start : start + CHUNK].to_numpy(), tupleize_cols=False)
             if self.index.dtype != part.dtype and object in (self.index.dtype, part.dtype):
                 part = part.astype(object)  # a column of ids typed differently may still hold equal ids
-            codes[start : start + CHUNK] = self.index.get_indexer(part) + 1
+            try:
+                codes[start : start + CHUNK] = self.index.get_indexer(part) + 1
+            except TypeError as exc:
+                raise DataError(f"{self.what} ids must be hashable; got {some(part[:3])}: {exc}.") from exc
         return codes
+
+    def as_dict(self) -> dict[Any, int]:
+        """Return the code of each id, `{id: code}`; 0 stands for the unknown and has none."""
+        return {value: code for code, value in enumerate(self.ids.tolist(), start=1)}
 
     def encode_one(self, value: Any) -> int:
         """Return the code of one id, 0 if it is unknown."""
@@ -118,6 +147,13 @@ class Vocabulary:
         values = list(values)
         missing = self.encode(values) == 0
         return list(dict.fromkeys(value for value, gone in zip(values, missing, strict=True) if gone))
+
+
+def decoded(column: pd.Series) -> pd.Series:
+    """Return a column whose values pandas can look up: dictionary-encoded Arrow ones are read out."""
+    if str(column.dtype).startswith("dictionary<"):
+        return column.astype(object)
+    return column
 
 
 def object_array(values: list[Any]) -> NDArray[Any]:
@@ -195,6 +231,7 @@ def _from_json(value: Any) -> Any:
     return readers[kind](content)
 
 
-def _some(values: Iterable[Any]) -> str:
+def some(values: Iterable[Any]) -> str:
+    """Return the first few values as a listing."""
     shown = [repr(value) for value in values]
     return ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "")

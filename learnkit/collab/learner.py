@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from learnkit.collab.bunch import CollabFilterData
 from learnkit.collab.coldstart import ColdStart
-from learnkit.collab.data import CollabFilterData
-from learnkit.collab.ids import Vocabulary, encode_ids
+from learnkit.collab.columns import check_titles, title_of
+from learnkit.collab.ids import Vocabulary, encode_ids, some
 from learnkit.collab.metrics import rank_held_out, top_items
 from learnkit.collab.models import EmbeddingModel
 from learnkit.collab.plots import scatter_titles
@@ -26,6 +27,7 @@ from learnkit.collab.ranking import Preference, RankingMetrics
 from learnkit.collab.saving import data_to_recipe, model_to_recipe
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import get_ax
+from learnkit.data.bunch import DataBunch
 from learnkit.train.archive import digest
 from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
@@ -181,6 +183,8 @@ class CollabLearner(Learner):
         pandas.DataFrame
             `item`, `title`, `score`; best first, and fewer rows where fewer items are left.
         """
+        if _is_many(user):
+            raise TypeError(f"`recommend` takes one user; for {len(user)} of them call `recommend_many`.")
         frame = self.recommend_many([user], n, exclude_seen, among=among)
         return frame.drop(columns=["user", "rank"])
 
@@ -209,7 +213,9 @@ class CollabLearner(Learner):
         import pandas as pd
 
         n = int(check_positive("n", n, integer=True))
-        ids = self.data.users.decode(np.arange(1, self.data.n_users)) if users is None else list(users)
+        ids = self.data.users.decode(np.arange(1, self.data.n_users)) if users is None else _several(users)
+        if not ids:
+            raise DataError("there are no users to recommend to.")
         codes = self._codes(self.data.users, ids)
         if exclude_seen and self.data.seen is None:
             raise DataError(
@@ -217,7 +223,9 @@ class CollabLearner(Learner):
             )
         scorer = self.data.scorer(self.model)
         if among is not None:
-            scorer = _only(scorer, self._codes(self.data.items, list(among)))
+            scorer = _only(
+                scorer, self.data.items.encode(self._known(self.data.items, _several(among))).astype(np.int64)
+            )
         best, scores = top_items(scorer, codes, n, self.data.seen if exclude_seen else None)
         kept = best > 0
         where, ranks = np.nonzero(kept)
@@ -251,12 +259,14 @@ class CollabLearner(Learner):
         Raises
         ------
         DataError
-            If the item is unknown: the mean embedding is like nothing in particular.
+            If the item is unknown or has no training rating: the mean embedding is like nothing in particular.
         """
         import pandas as pd
 
         n = int(check_positive("n", n, integer=True))
         code = self._known_item(item)
+        if not self.data.item_counts[code]:
+            raise DataError(f"item {item!r} has no rating in the training set, so nothing is known of what is like it.")
         factors = self._item_table("item_factors")
         unit = factors / np.maximum(np.linalg.norm(factors, axis=1, keepdims=True), 1e-12)
         similarity = unit @ unit[code]
@@ -364,7 +374,7 @@ class CollabLearner(Learner):
         """
         frame = self.item_factors(max(components) + 1, names)
         if items is not None:
-            wanted = {self._known_item(item): rank for rank, item in enumerate(items)}
+            wanted = {self._known_item(item) for item in _several(items)}
             codes = self.data.items.encode(frame.item)
             frame = frame[[int(code) in wanted for code in codes]]
         else:
@@ -400,6 +410,34 @@ class CollabLearner(Learner):
             raise DataError("this data bunch has no validation set (`val_idxs`), so nothing to compare with.")
         return rank_held_out(self.data.scorer(self.model), self.data.seen, self.data.held_out, k=k, max_users=max_users)
 
+    def set_data(self, data: DataBunch) -> None:
+        """Go on with other ratings of the same users and items.
+
+        Raises
+        ------
+        DataError
+            If the ids are others, or ratings lie outside the model's range.
+        """
+        if not isinstance(data, CollabFilterData) or not all(
+            len(new) == len(old) and new.decode(range(1, new.size)) == old.decode(range(1, old.size))
+            for new, old in ((data.users, self.data.users), (data.items, self.data.items))
+        ):
+            raise DataError(
+                "the new data has other users or items than the model, or another order of them; make it from a frame that "
+                "holds the old ratings first."
+            )
+        low, high = getattr(self.model, "y_range", None) or (-np.inf, np.inf)
+        if data.y_range is not None and not low <= data.y_range[0] <= data.y_range[1] <= high:
+            raise DataError(
+                f"the new ratings go from {data.y_range[0]:g} to {data.y_range[1]:g}, the model {low:g} to {high:g}."
+            )
+        super().set_data(data)
+        for callback in self.callbacks:
+            if isinstance(callback, ColdStart):
+                callback.set_counts(data.user_counts, data.item_counts)
+            elif isinstance(callback, RankingMetrics):
+                callback.data = data
+
     # ---------------------------------------------------------------- private
 
     def _optimizer(self, lrs: LRs, wds: LRs | None) -> LayerOptimizer:
@@ -420,20 +458,39 @@ class CollabLearner(Learner):
         return None if isinstance(self.data.target, Preference) else super()._target_data()
 
     def _codes(self, vocabulary: Vocabulary, ids: Any) -> NDArray[np.int64]:
-        """Return the codes of ids, and warn of those that are unknown."""
+        """Return the codes of ids, 0 where no rating was learnt from, and warn of these."""
         codes = vocabulary.encode(ids).astype(np.int64)
+        value = "the mean embedding is used"
+        if not isinstance(self.model, EmbeddingModel):
+            value = f"{type(self.model).__name__} scores code 0, which no rating has trained"
         if (codes == 0).any():
             unknown = vocabulary.unknown(ids)
-            listing = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
             known = vocabulary.decode([1])[0]
             hint = ""
             if type(unknown[0]) is not type(known) and not isinstance(unknown[0], np.generic):
                 hint = f" The known ids are like {known!r}, of type {type(known).__name__}."
+            warnings.warn(f"{len(unknown)} unknown {vocabulary.what}(s), {some(unknown)}: {value}.{hint}", stacklevel=3)
+        counts = self.data.user_counts if vocabulary is self.data.users else self.data.item_counts
+        untrained = np.unique(codes[(codes > 0) & (counts[codes] == 0)])
+        if len(untrained):
             warnings.warn(
-                f"{len(unknown)} unknown {vocabulary.what}(s), {listing}: the mean embedding is used.{hint}",
+                f"{len(untrained)} {vocabulary.what}(s) without a rating in the training set, "
+                f"{some(vocabulary.decode(untrained))}: {value}.",
                 stacklevel=3,
             )
+            codes = np.where(counts[codes] > 0, codes, 0)
         return codes
+
+    def _known(self, vocabulary: Vocabulary, ids: list[Any]) -> list[Any]:
+        """Return the ids that are known, and warn of the others: what is not there cannot be chosen."""
+        unknown = vocabulary.unknown(ids)
+        if unknown:
+            warnings.warn(
+                f"{len(unknown)} unknown {vocabulary.what}(s), {some(unknown)}, are left out of the choice.",
+                stacklevel=3,
+            )
+        left_out = set(unknown)
+        return [value for value in ids if value not in left_out]
 
     def _known_item(self, item: Any) -> int:
         code = self.data.items.encode_one(item)
@@ -457,8 +514,8 @@ class CollabLearner(Learner):
 
         items, titles = self.data.items.decode(codes), self._titles(codes)
         if names is not None:
-            known = dict(names.items())
-            titles = [str(known.get(item, title)) for item, title in zip(items, titles, strict=True)]
+            known = check_titles(names, "names")
+            titles = [title_of(known, item, title) for item, title in zip(items, titles, strict=True)]
         return pd.DataFrame({"item": items, "title": titles, "ratings": self.data.item_counts[codes]})
 
     def _item_table(self, name: str) -> NDArray[np.float32]:
@@ -539,4 +596,13 @@ def _only(
 
 
 def _is_many(value: Any) -> bool:
-    return isinstance(value, list | np.ndarray) or hasattr(value, "to_numpy")
+    return isinstance(value, list | set | np.ndarray) or hasattr(value, "to_numpy")
+
+
+def _several(ids: Iterable[Any]) -> list[Any]:
+    """Return ids as a list; a text is one of them, not its letters."""
+    if isinstance(ids, str | bytes):
+        return [ids]
+    if not isinstance(ids, Iterable):
+        raise TypeError(f"expected a list of ids; got {ids!r}. For one write [{ids!r}].")
+    return list(ids.tolist()) if isinstance(ids, np.ndarray) else list(ids)

@@ -94,6 +94,16 @@ class EmbeddingModel(nn.Module, ABC):
         low, high = self.y_range
         return torch.sigmoid(raw) * (high - low) + low
 
+    @property
+    def u(self) -> nn.Embedding:
+        """The users' factors, by the course's name."""
+        return self.user_factors
+
+    @property
+    def i(self) -> nn.Embedding:
+        """The items' factors, by the course's name."""
+        return self.item_factors
+
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item for each user: shape `(B, n_items)`, column 0 being the unknown item."""
         return self(users, torch.arange(self.n_items, device=users.device).expand(len(users), -1))
@@ -171,6 +181,16 @@ class EmbeddingDotBias(EmbeddingModel):
         super().__init__(n_users, n_items, n_factors, y_range, mean=mean, sparse=sparse)
         self.user_bias = embedding(n_users, 1, std=0.0, sparse=sparse)
         self.item_bias = embedding(n_items, 1, std=0.0, sparse=sparse)
+
+    @property
+    def ub(self) -> nn.Embedding:
+        """The users' biases, by the course's name."""
+        return self.user_bias
+
+    @property
+    def ib(self) -> nn.Embedding:
+        """The items' biases, by the course's name."""
+        return self.item_bias
 
     def raw_scores(self, users: Tensor, items: Tensor) -> Tensor:
         """Return dot products plus both biases."""
@@ -257,9 +277,19 @@ MODELS: dict[str, type[EmbeddingModel]] = {
 """The models a saved file can be made of again, by name."""
 
 
+class Table(nn.Embedding):
+    """An embedding that is looked up by whole numbers of any type: codes are kept in the smallest that holds them."""
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Return the rows of `codes`, shape `(*codes.shape, size)`."""
+        if codes.dtype not in (torch.int64, torch.int32) and not codes.is_floating_point():
+            codes = codes.long()
+        return super().forward(codes)
+
+
 def embedding(n: int, size: int, *, std: float = 0.01, sparse: bool = False) -> nn.Embedding:
     """Make a table that starts near zero, so that the first predictions are near the mean rating."""
-    table = nn.Embedding(n, size, sparse=sparse)
+    table = Table(n, size, sparse=sparse)
     with torch.no_grad():
         table.weight.normal_(0, std) if std else table.weight.zero_()
     return table

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learnkit.collab.metrics import rank_held_out
+from learnkit.core.errors import check_choice
 from learnkit.data.targets import Target
 from learnkit.train.events import Callback
 
 if TYPE_CHECKING:
-    from learnkit.collab.data import CollabFilterData
+    from learnkit.collab.bunch import CollabFilterData
     from learnkit.train.loop import Run
 
 __all__ = ["Preference", "RankingMetrics", "bpr_loss"]
@@ -107,7 +108,10 @@ class RankingMetrics(Callback):
         self, data: CollabFilterData, k: int = 10, names: tuple[str, ...] = ("recall", "ndcg"), max_users: int = 2000
     ) -> None:
         self.data, self.k, self.max_users = data, k, max_users
-        self.figures = {name: f"{name}@{k}" for name in names}
+        chosen = (names,) if isinstance(names, str) else tuple(names)
+        for name in chosen:
+            check_choice("names", name, ("recall", "ndcg", "map", "hit_rate"))
+        self.figures = {name: f"{name}@{k}" for name in chosen}
 
     def before_fit(self, run: Run) -> None:
         """Ask for columns in the epoch table."""

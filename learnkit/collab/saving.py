@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from learnkit.collab.data import CollabFilterData
+from learnkit.collab.bunch import CollabFilterData
 from learnkit.collab.ids import Vocabulary, decode_ids, encode_ids
 from learnkit.collab.interactions import Interactions
 from learnkit.collab.models import MODELS, EmbeddingModel

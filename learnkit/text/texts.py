@@ -191,9 +191,8 @@ def labels_of(labels: Any, what: str) -> list[Any]:
     if isinstance(labels, pd.DataFrame | Mapping) or not isinstance(labels, Iterable):
         raise TypeError(f"{what}: expected a list or column of labels, one per text; got {type(labels).__name__}.")
     shape = tuple(getattr(labels, "shape", ()))
-    if len(shape) > 1:
-        if len(shape) > 2 or shape[1] != 1:
-            raise DataError(f"{what}: expected one label per text, shape (n,); got an array of shape {shape}.")
+    if len(shape) > 1 and shape[1:] != (1,):
+        raise DataError(f"{what}: expected one label per text, shape (n,); got an array of shape {shape}.")
     column: Any = labels
     if len(shape) == 2:
         column = column.reshape(-1)

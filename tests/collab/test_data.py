@@ -1,4 +1,7 @@
+import re
 import uuid
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -7,6 +10,8 @@ import torch
 
 from learnkit import DataError, get_cv_idxs
 from learnkit.collab import CollabFilterDataset, RankingLoader
+
+pa: Any = pytest.importorskip("pyarrow")
 
 
 def make(frame, path=".", **options):
@@ -204,7 +209,7 @@ def test_missing_file_says_what_is_there(tmp_path):
 
 
 def test_times_must_be_times():
-    with pytest.raises(DataError, match="must hold numbers or dates; got 'soon'"):
+    with pytest.raises(DataError, match="must hold numbers, dates or text .*; got 'soon'"):
         make(small(time="soon"), time_name="time")
     with pytest.raises(DataError, match="has no time in row 1"):
         make(small(time=[1.0, None, 2, 3]), time_name="time")
@@ -216,3 +221,67 @@ def test_unknown_ids_in_the_test_frame_are_reported(tmp_path):
         cf = make(small(), tmp_path, test=test)
     learn = cf.get_learner(4, val_idxs=[])
     assert learn.predict(is_test=True).shape == (2,)
+
+
+# ---------------------------------------------------------------- columns of any type
+
+
+@pytest.mark.parametrize("name", ["user", "item"])
+def test_dictionary_encoded_arrow_ids(name):
+    ids = ["b", "a", "b", "c"]
+    column = pd.Series(ids, dtype=pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string())))
+    cf = make(small(**{name: column, "rating": [1.0, 2.0, 3.0, 4.0]}), duplicates="keep")
+    vocabulary = cf.users if name == "user" else cf.items
+    assert vocabulary.decode([1, 2, 3]) == ["b", "a", "c"]
+    assert (cf.user_codes if name == "user" else cf.item_codes).tolist() == [1, 2, 1, 3]
+    assert vocabulary.encode(column).tolist() == [1, 2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([5, 3, 4, 1], dtype="Int16"),
+        pd.Series(["5", "3.0", "4", "1"]),
+        pd.Series([5, 3, 4, 1], dtype="category"),
+        pd.Series([5, 3, 4, 1], dtype=pd.ArrowDtype(pa.dictionary(pa.int32(), pa.int64()))),
+        pd.Series([Decimal(5), Decimal(3), Decimal(4), Decimal(1)]),
+        pd.Series([Decimal(5), Decimal(3), Decimal(4), Decimal(1)], dtype=pd.ArrowDtype(pa.decimal128(5, 2))),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_ratings_of_any_type_of_number(column):
+    cf = make(small(rating=column))
+    assert cf.ratings is not None
+    assert cf.ratings.tolist() == [5, 3, 4, 1]
+
+
+@pytest.mark.parametrize("value", [1e200, -1e39, float("inf"), float("nan"), None, "many", "1e400"])
+@pytest.mark.parametrize("as_object", [False, True])
+def test_a_rating_that_cannot_be_held_is_named_with_its_value(value, as_object):
+    column = pd.Series([1, 2, value, 3], dtype=object) if as_object or isinstance(value, str) else [1, 2, value, 3]
+    shown = "nan" if value is None and not as_object else re.escape(repr(value))
+    with pytest.raises(DataError, match=rf"1 rating\(s\) in column 'rating' .* the first is .*{shown}.* in row 2"):
+        make(small(rating=column))
+
+
+def test_dates_are_no_ratings():
+    with pytest.raises(DataError, match="column 'rating' must hold ratings; got the date or span Timestamp"):
+        make(small(rating=pd.date_range("2024", periods=4)))
+
+
+@pytest.mark.parametrize("ids", [[123, "123", 5, "x"], ["ann", "ann ", "bob", "eve"], [1.5, "1.5", 3, 4]], ids=str)
+def test_ids_that_most_likely_are_one_are_named(ids):
+    shown = f"such as {ids[0]!r} and {ids[1]!r}; they count as different"
+    with pytest.warns(UserWarning, match=rf"1 user id\(s\) in column 'user' differ .*{re.escape(shown)}") as caught:
+        cf = make(small(user=pd.Series(ids, dtype=object)))
+    assert len(cf.users) == 4
+    assert caught[0].filename == __file__
+
+
+def test_pairs_to_predict_of_someone_whose_ratings_are_held_out_are_said():
+    cf = make(small(), test=pd.DataFrame({"user": [1, 2, 2], "item": [10, 10, 30]}))
+    with pytest.warns(UserWarning, match=r"`test_dl`: 1 of 3 rows have an item without a training rating"):
+        data = cf.get_data([3])
+    assert [remark for remark in data.check() if "`val_dl`" in remark] == [
+        "`val_dl`: 1 of 1 rows have an item without a training rating; they are predicted with the mean embedding."
+    ]

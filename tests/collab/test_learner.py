@@ -207,7 +207,18 @@ def test_user_with_no_training_rating_is_treated_as_an_average_one():
         learn.fit(0.05, 3)
     code = learn.data.users.encode_one("quiet")
     assert torch.equal(learn.model.user_factors.weight[code], learn.model.user_factors.weight[0])
-    assert len(learn.recommend("quiet")) == 6
+    for item in (0, 3):  # the value that the warning names
+        with pytest.warns(UserWarning, match="unknown user.*the mean embedding is used"):
+            average = learn.predict("nobody", item)
+        with pytest.warns(
+            UserWarning, match="1 user.*without a rating in the training set, 'quiet': the mean embedding"
+        ):
+            assert learn.predict("quiet", item) == average
+    with pytest.warns(UserWarning, match="without a rating in the training set"):
+        assert len(learn.recommend("quiet")) == 6
+    with pytest.warns(UserWarning, match="without a rating in the training set"):
+        assert set(learn.recommend_many(n=1).user) == {"quiet"}  # the others have seen everything
+    assert learn.data.check()[-1].startswith("`val_dl`: 1 of 1 rows have a user without a training rating")
 
 
 def test_one_item():
@@ -308,3 +319,86 @@ def test_a_model_of_ones_own_trains_recommends_and_is_loaded_with_its_data(cf):
         load_learner(exported)
     again = load_learner(exported, model=Mine(cf.n_users, cf.n_items))
     assert again.recommend("u1", n=2).equals(best)
+
+
+# ---------------------------------------------------------------- what people pass
+
+
+def test_one_id_where_many_are_expected_and_the_reverse(learn):
+    with pytest.raises(TypeError, match="`recommend` takes one user; for 1 of them call `recommend_many`"):
+        learn.recommend(["u1"])
+    with pytest.raises(TypeError, match="for 2 of them"):
+        learn.recommend(np.array(["u1", "u2"]))
+    one = learn.recommend_many("u1", n=3)
+    assert one.user.tolist() == ["u1"] * 3
+    assert one.item.tolist() == learn.recommend("u1", n=3).item.tolist()
+    assert learn.recommend_many(np.array(["u1"]), n=3).item.tolist() == one.item.tolist()
+    assert learn.recommend("u1", among="i1", exclude_seen=False).item.tolist() == ["i1"]
+    assert len(learn.plot_item_factors(items="i1").texts) == 1
+    with pytest.raises(TypeError, match=r"expected a list of ids; got 5. For one write \[5\]"):
+        learn.recommend_many(5)
+    with pytest.raises(DataError, match="there are no users to recommend to"):
+        learn.recommend_many([])
+    with pytest.raises(DataError, match="item ids must be hashable; got"):
+        learn.similar_items(["i1"])
+    with pytest.warns(UserWarning, match="1 unknown item.*'zebra', are left out of the choice"):
+        assert learn.recommend("u1", among=["i1", "zebra"], exclude_seen=False).item.tolist() == ["i1"]
+
+
+def test_an_item_that_is_only_held_out_is_like_nothing():
+    frame = frame_of(*[(u, i, 1 + (u + i) % 5) for u in range(8) for i in range(6)], (0, "rare", 5))
+    learn = learner_of(frame, val_idxs=[len(frame) - 1], bs=8)
+    with pytest.raises(DataError, match="item 'rare' has no rating in the training set"):
+        learn.similar_items("rare")
+    assert "rare" not in set(learn.item_bias().item)
+
+
+def test_levels_that_are_declared_but_have_no_row_are_unknown():
+    users = pd.Categorical(["a", "b", "a"], categories=["z", "a", "b", "never"])
+    frame = pd.DataFrame({"user": users, "item": [1, 1, 2], "rating": [1.0, 5.0, 3.0]})
+    learn = learner_of(frame, val_idxs=[])
+    assert learn.data.users.decode([1, 2]) == ["a", "b"]
+    assert len(learn.data.users) == 2
+    with pytest.warns(UserWarning, match="1 unknown user.*'never': the mean embedding is used"):
+        learn.predict("never", 1)
+
+
+def test_the_warning_says_what_a_model_of_ones_own_does():
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.u, self.i = nn.Embedding(9, 2), nn.Embedding(9, 2)
+
+        def forward(self, users, items):
+            return (self.u(users) * self.i(items)).sum(1)
+
+    learn = learner_of(frame_of((1, 1, 2), (2, 1, 3), (3, 2, 4)), val_idxs=[2], model=Own())
+    with pytest.warns(UserWarning, match="Own scores code 0, which no rating has trained"):
+        found = learn.predict(9, 1)
+    with pytest.warns(UserWarning, match="3: Own scores code 0, which no rating has trained"):
+        assert learn.predict(3, 1) == found
+
+
+def test_the_lesson_looks_up_biases_by_item(learn, cf):
+    rows = torch.tensor([cf.item2idx[item] for item in ("i3", "i1")])
+    bias = learn.model.ib(rows).detach()[:, 0].numpy()
+    frame = learn.item_bias().set_index("item").bias
+    np.testing.assert_allclose(bias, frame[["i3", "i1"]].to_numpy())
+    assert learn.model.u(torch.tensor([cf.user2idx["u1"]])).shape == (1, 8)
+    codes = cf.items.encode(["i3", "i1"])
+    assert codes.dtype == np.int16
+    np.testing.assert_array_equal(learn.model.ib(torch.from_numpy(codes)).detach()[:, 0].numpy(), bias)
+
+
+def test_other_ratings_of_the_same_users_and_items(cf, ratings):
+    learn = cf.get_learner(4, val_idxs=[0], bs=32)
+    quiet = np.flatnonzero(ratings.user == "u5")
+    data = cf.get_data(quiet, bs=32)
+    learn.set_data(data)
+    with learn.no_progress():
+        learn.fit(0.02, 1)
+    weights = learn.model.user_factors.weight
+    assert torch.equal(weights[cf.user2idx["u5"]], weights[0])
+    other = CollabFilterDataset.from_data_frame(cf.path, ratings[::-1], "user", "item", "rating")
+    with pytest.raises(DataError, match="other users or items than the model, or another order"):
+        learn.set_data(other.get_data())

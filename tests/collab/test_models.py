@@ -58,3 +58,24 @@ def test_constant_ratings_need_no_range():
 def test_a_table_needs_factors():
     with pytest.raises(ValueError, match="`n_factors` must be a positive whole number; got 0"):
         EmbeddingDot(3, 3, 0)
+
+
+# ---------------------------------------------------------------- the course's names
+
+
+def test_tables_have_the_names_of_the_course():
+    dot, bias = EmbeddingDot(5, 6, 3), EmbeddingDotBias(5, 6, 3)
+    assert (dot.u, dot.i) == (dot.user_factors, dot.item_factors)
+    assert (bias.u, bias.i, bias.ub, bias.ib) == (bias.user_factors, bias.item_factors, bias.user_bias, bias.item_bias)
+    assert set(bias.state_dict()) == {
+        f"{name}.weight" for name in ("user_factors", "item_factors", "user_bias", "item_bias")
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.uint8])
+@pytest.mark.parametrize("kind", [EmbeddingDot, EmbeddingDotBias, EmbeddingNet])
+def test_codes_may_be_whole_numbers_of_any_type(kind, dtype):
+    model = kind(5, 6, 3, (1, 5)).eval()
+    users, items = torch.tensor([1, 4]), torch.tensor([5, 2])
+    torch.testing.assert_close(model(users.to(dtype), items.to(dtype)), model(users, items))
+    torch.testing.assert_close(model.i(items.to(dtype)), model.i(items))

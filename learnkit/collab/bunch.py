@@ -1,0 +1,154 @@
+"""`CollabFilterData`: loaders of ratings, with the ids behind the codes and what each user has met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from learnkit.collab.ids import Vocabulary
+from learnkit.collab.interactions import Interactions
+from learnkit.collab.loaders import RatingLoader
+from learnkit.collab.models import EmbeddingModel
+from learnkit.core.layers import model_device
+from learnkit.core.preserve import evaluating
+from learnkit.data.bunch import DataBunch
+from learnkit.data.files import PathLike
+from learnkit.data.targets import Target
+
+__all__ = ["CollabFilterData"]
+
+
+class CollabFilterData(DataBunch):
+    """Loaders of ratings, with the ids behind the codes; `CollabFilterDataset.get_data` makes one.
+
+    Parameters
+    ----------
+    path : path-like
+        Where `models/` is kept.
+    trn_dl, val_dl, test_dl : RatingLoader or RankingLoader
+        Batches `(users, items, y)`.
+    target : Target
+        What is predicted.
+    users, items : Vocabulary
+        Ids and their codes.
+    titles : sequence of str or None
+        One per item, in the order of the codes 1, 2, ...
+    user_counts, item_counts : array of int64
+        Training ratings of each code.
+    y_range : pair of float or None
+        Lowest and highest rating.
+    mean : float or None
+        Mean training rating.
+    find_seen, find_held_out : callable or None
+        Find what each user took in training, and in validation, when it is first asked for.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from learnkit.collab import CollabFilterDataset
+    >>> ratings = pd.DataFrame({"user": ["ann", "ann", "bob"], "film": ["Alien", "Brazil", "Alien"], "stars": [5, 3, 4]})
+    >>> cf = CollabFilterDataset.from_data_frame(".", ratings, "user", "film", "stars")
+    >>> data = cf.get_data([], bs=2)
+    >>> data.mean, data.y_range, data.item_counts.tolist()
+    (4.0, (3.0, 5.0), [0, 2, 1])
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        trn_dl: Any,
+        val_dl: Any = None,
+        test_dl: Any = None,
+        *,
+        target: Target,
+        users: Vocabulary,
+        items: Vocabulary,
+        titles: Sequence[str] | None,
+        user_counts: NDArray[Any],
+        item_counts: NDArray[Any],
+        y_range: tuple[float, float] | None,
+        mean: float | None,
+        find_seen: Callable[[], Interactions] | None,
+        find_held_out: Callable[[], Interactions] | None = None,
+    ) -> None:
+        super().__init__(path, trn_dl, val_dl, test_dl, target=target)
+        self.users, self.items = users, items
+        self.titles = None if titles is None else list(titles)
+        self.user_counts, self.item_counts = user_counts, item_counts
+        self.y_range, self.mean = y_range, mean
+        self._find_seen, self._find_held_out = find_seen, find_held_out
+        self._seen: Interactions | None = None
+        self._held_out: Interactions | None = None
+
+    @property
+    def n_users(self) -> int:
+        """Rows of the user table: one per user, and row 0 for the unknown one."""
+        return self.users.size
+
+    @property
+    def n_items(self) -> int:
+        """Rows of the item table: one per item, and row 0 for the unknown one."""
+        return self.items.size
+
+    @property
+    def seen(self) -> Interactions | None:
+        """Items of each user in the training set; found when first asked for."""
+        if self._seen is None and self._find_seen is not None:
+            self._seen = self._find_seen()
+        return self._seen
+
+    @property
+    def held_out(self) -> Interactions | None:
+        """Items of each user in the validation set, `None` without one."""
+        if self._held_out is None and self._find_held_out is not None:
+            self._held_out = self._find_held_out()
+        return self._held_out
+
+    def check(self) -> list[str]:
+        """Look at the data as `DataBunch.check` does, and at rows whose user or item has no training rating.
+
+        Returns
+        -------
+        list of str
+            What may be meant but usually is not.
+        """
+        return [*super().check(), *self.untrained("val_dl"), *self.untrained("test_dl")]
+
+    def untrained(self, name: str) -> list[str]:
+        """Say how many rows of `val_dl` or `test_dl` have a user or item that is known, but has no training rating."""
+        dl = getattr(self, name)
+        if not isinstance(dl, RatingLoader):
+            return []
+        found = []
+        for vocabulary, counts, codes in (
+            (self.users, self.user_counts, dl.users),
+            (self.items, self.item_counts, dl.items),
+        ):
+            chosen = (codes if dl.rows is None else codes[dl.rows.long()]).long().numpy()
+            n = int(((chosen > 0) & (counts[chosen] == 0)).sum())
+            if n:
+                found.append(
+                    f"`{name}`: {n:,} of {len(chosen):,} rows have {'an' if vocabulary.what == 'item' else 'a'} {vocabulary.what} without a training rating; they are "
+                    "predicted with the mean embedding."
+                )
+        return found
+
+    def scorer(self, model: nn.Module) -> Callable[[NDArray[np.int64]], Tensor]:
+        """Return a function from user codes to the scores of every item, on the CPU."""
+        device = model_device(model)
+
+        @torch.no_grad()
+        def score(users: NDArray[np.int64]) -> Tensor:
+            codes = torch.from_numpy(users).to(device)
+            with evaluating(model):
+                if isinstance(model, EmbeddingModel):
+                    return model.score_all(codes).cpu()
+                every = torch.arange(self.n_items, device=device)
+                return torch.stack([model(code.expand(self.n_items), every) for code in codes]).cpu()
+
+        return score

@@ -65,6 +65,7 @@ from learnkit.vision.augment import (
 )
 from learnkit.vision.dataset import ImageDataset
 from learnkit.vision.images import open_image
+from learnkit.vision.labels import read_cells
 from learnkit.vision.models import Arch, conv_body, n_channels
 from learnkit.vision.transforms import CropType
 
@@ -230,19 +231,16 @@ def parse_csv_labels(
     ...     parse_csv_labels(f"{folder}/labels.csv")
     (['007', 'b'], {'007': ['clear', 'primary'], 'b': ['haze']})
     """
-    import pandas as pd
-
-    frame = pd.read_csv(fn, header=0 if skip_header else None, dtype=str, keep_default_na=False)
-    if frame.shape[1] < 2:
-        raise DataError(
-            f"{fn} must have names in its first column and labels in its second; it has {list(frame.columns)}."
-        )
-    fnames = frame.iloc[:, 0].str.strip().tolist()
-    twice = frame.iloc[:, 0][frame.iloc[:, 0].str.strip().duplicated()]
+    cells = read_cells(Path(fn), "utf-8")
+    if cells.shape[1] < 2:
+        raise DataError(f"{fn} must have names in its first column and labels in its second; it has one column.")
+    rows = cells.iloc[1:] if skip_header else cells
+    twice = rows[0][rows[0].duplicated()].unique()
     if len(twice):
-        raise DataError(f"{len(twice)} name(s) stand in several rows of {fn}: {', '.join(twice.unique()[:5])}.")
-    cells = [[label.strip() for label in cell.split(cat_separator)] for cell in frame.iloc[:, 1]]
-    return fnames, {name: [label for label in cell if label] for name, cell in zip(fnames, cells, strict=True)}
+        raise DataError(f"{len(twice)} name(s) stand in several rows of {fn}: {', '.join(twice[:5])}.")
+    labels = [[label.strip() for label in cell.split(cat_separator)] for cell in rows[1]]
+    fnames = rows[0].tolist()
+    return fnames, {name: [label for label in cell if label] for name, cell in zip(fnames, labels, strict=True)}
 
 
 class FilesIndexArrayDataset(ImageDataset):

@@ -20,7 +20,7 @@ from learnkit.train.recorder import say
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Labelled", "Mistakes", "labels_from_array", "read_table"]
+__all__ = ["Labelled", "Mistakes", "labels_from_array", "read_cells", "read_table"]
 
 _YES_OR_NO = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 _SHOWN = 20
@@ -73,7 +73,7 @@ def read_table(
     if not isinstance(cat_separator, str) or not cat_separator:
         raise ValueError(f"`cat_separator` must be the text between two labels; got {cat_separator!r}.")
     check_encoding(encoding)
-    cells: Any = _read_cells(table, encoding)
+    cells: Any = read_cells(table, encoding)
     columns = [f"column {i}" for i in range(cells.shape[1])]
     first = folder / f"{cells.iat[0, 0]}{suffix}"
     if skip_header and cells.iat[0, 0] and find_spelling(first).is_file():
@@ -108,7 +108,7 @@ def read_table(
     return files, _classes(labels, label_columns, cat_separator, is_multi, table, wrong), wrong
 
 
-def _read_cells(table: Path, encoding: str) -> pd.DataFrame:
+def read_cells(table: Path, encoding: str) -> pd.DataFrame:
     """Return all cells of a table as text without the blanks around it; nothing is taken for a number or a gap."""
     import pandas as pd
 

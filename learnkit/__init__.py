@@ -32,41 +32,43 @@ from learnkit.interpret import Interpretation
 from learnkit.train.blend import CutMix, MixUp
 from learnkit.train.callbacks import GradientClip, LossRegulariser, StopOnNaN, WeightAverage
 from learnkit.train.checkpoint import load_model, save_model
+from learnkit.train.class_metrics import (
+    Accuracy,
+    AveragePrecision,
+    Perplexity,
+    RocAuc,
+    TopKAccuracy,
+    accuracy,
+    accuracy_np,
+    average_precision,
+    error_rate,
+    perplexity,
+    roc_auc,
+    top_k_accuracy,
+)
+from learnkit.train.counts import (
+    F2,
+    FBeta,
+    Precision,
+    Recall,
+    Specificity,
+    f1,
+    f2,
+    fbeta,
+    precision,
+    recall,
+    sensitivity,
+    specificity,
+)
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, CancelBatch, CancelEpoch, CancelFit
 from learnkit.train.learner import Learner
 from learnkit.train.logs import CSVLog, TensorBoardLog
 from learnkit.train.loop import Run, TrainingOutput, fit, validate
 from learnkit.train.lr_find import LRFindResult
-from learnkit.train.metrics import (
-    R2,
-    Accuracy,
-    AveragePrecision,
-    Collected,
-    FBeta,
-    Mean,
-    Metric,
-    Perplexity,
-    RocAuc,
-    Rooted,
-    TopKAccuracy,
-    accuracy,
-    accuracy_np,
-    average_precision,
-    error_rate,
-    exp_rmspe,
-    f1,
-    f2,
-    fbeta,
-    mae,
-    mse,
-    perplexity,
-    r2,
-    rmse,
-    roc_auc,
-    top_k_accuracy,
-)
+from learnkit.train.metric import Collected, Mean, Metric, Rooted
 from learnkit.train.optim import LayerOptimizer, set_lrs
+from learnkit.train.penalties import l1_penalty, l2_penalty
 from learnkit.train.recorder import ProgressTable, Recorder
 from learnkit.train.schedules import (
     CosAnneal,
@@ -81,9 +83,11 @@ from learnkit.train.schedules import (
     slanted_triangle,
     triangle,
 )
+from learnkit.train.value_metrics import R2, exp_rmspe, mae, mse, r2, rmse
 from learnkit.train.watch import EarlyStopping, ReduceOnPlateau, SaveBest
 
 __all__ = [
+    "F2",
     "R2",
     "VV",
     "Accuracy",
@@ -120,8 +124,10 @@ __all__ = [
     "NonFiniteError",
     "OutOfMemoryError",
     "Perplexity",
+    "Precision",
     "ProgressTable",
     "Real",
+    "Recall",
     "Recorder",
     "ReduceOnPlateau",
     "RocAuc",
@@ -130,6 +136,7 @@ __all__ = [
     "SaveBest",
     "SaveFeatures",
     "ScheduleRates",
+    "Specificity",
     "StopOnNaN",
     "T",
     "Target",
@@ -158,6 +165,8 @@ __all__ = [
     "fit",
     "flat_cosine",
     "get_cv_idxs",
+    "l1_penalty",
+    "l2_penalty",
     "linear",
     "load_learner",
     "load_model",
@@ -168,13 +177,17 @@ __all__ = [
     "phases",
     "plot_confusion_matrix",
     "plots",
+    "precision",
     "r2",
+    "recall",
     "rmse",
     "roc_auc",
     "save_model",
     "seed_everything",
+    "sensitivity",
     "set_lrs",
     "slanted_triangle",
+    "specificity",
     "split_by_group",
     "split_by_order",
     "split_by_stratum",

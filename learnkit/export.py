@@ -29,6 +29,7 @@ from learnkit.train.archive import read_archive
 from learnkit.train.checkpoint import check_same_layers
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
+from learnkit.train.losses import Activation, check_activation, is_own
 from learnkit.train.resume import load_model_state
 
 __all__ = ["load_learner"]
@@ -49,6 +50,7 @@ def load_learner(
     model: nn.Module | None = None,
     target: Target | None = None,
     crit: Loss | None = None,
+    activation: Activation | str | None = None,
     opt_fn: Callable[..., Optimizer] | None = None,
     device: torch.device | str | None = None,
 ) -> Any:
@@ -64,7 +66,7 @@ def load_learner(
         Of the same layers, where the model was one of your own; what learnkit makes itself is made again.
     target : Target, optional
         Where what is predicted was a class of your own.
-    crit, opt_fn, device
+    crit, activation, opt_fn, device
         As for `Learner`, where they are not the defaults: functions are not in the file.
 
     Returns
@@ -109,6 +111,7 @@ def load_learner(
         learn: Learner = room.make_learner(state["recipe"], model, target, Path(path).parent, options)
         for name in Learner._settings:
             setattr(learn, name, state["settings"][name])
+        learn.activation = _activation(activation, state.get("activation"), learn, path)
         load_model_state(learn.model, archive.weights, state["model_state"], str(path))
         learn.model.eval()
         return learn
@@ -132,6 +135,22 @@ def make_learner(
     if target is None and "crit" not in options:
         options = {**options, "crit": _Forgotten("(none)")}
     return Learner(DataBunch(folder, [], target=target), model, **options)
+
+
+def _activation(given: Activation | str | None, saved: Any, learn: Learner, path: PathLike) -> Activation | str | None:
+    """Return how the scores are read: as they were when the learner was exported, unless told otherwise."""
+    check_activation(given)
+    if given is not None:
+        return given
+    if saved == "own":
+        raise CheckpointError(
+            f"the predictions of the learner in {path} were made by an activation of your own: pass it as `activation=`."
+        )
+    if saved is not None:
+        check_activation(str(saved))
+        return str(saved)
+    target = learn.data.target  # it was the target's, as files of before, which do not say, have it; whatever the loss
+    return target.activation if target is not None and is_own(learn.crit) else None
 
 
 class _Forgotten:

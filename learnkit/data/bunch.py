@@ -13,10 +13,12 @@ from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
 from learnkit.core.old_names import old_attributes
 from learnkit.core.preserve import preserve_rng
-from learnkit.data.check import check_data
+from learnkit.data.check import check_data, first_batch
 from learnkit.data.files import PathLike
+from learnkit.data.joining import batch_len, join
 from learnkit.data.loaders import TensorLoader, generators, split_batch
-from learnkit.data.targets import MultiCategory, Target
+from learnkit.data.shapes import shape_of_items
+from learnkit.data.targets import MultiCategory, Real, Target
 
 __all__ = ["DataBunch"]
 
@@ -64,6 +66,7 @@ class DataBunch:
         self.path = Path(path)
         self.trn_dl, self.val_dl, self.test_dl = trn_dl, val_dl, test_dl
         self.target = target
+        self._looked_at: tuple[Any, Any] = (None, None)  # a loader, and the shape of its items' targets
 
     @property
     def trn_ds(self) -> Any:
@@ -92,14 +95,36 @@ class DataBunch:
 
     @property
     def val_y(self) -> NDArray[Any]:
-        """Encoded targets of the validation set, in its order."""
+        """Encoded targets of the validation set, in its order; of a nest of targets, the nest of all of them."""
         y = getattr(getattr(self.val_dl, "dataset", None), "y", None)
         if y is not None:
             return np.asarray(y)
         if self.val_dl is None:
             raise DataError("this data bunch has no validation set.")
         with preserve_rng(*generators(self.val_dl)):
-            return np.concatenate([to_np(split_batch(batch)[1]) for batch in self.val_dl])
+            batches = [split_batch(batch) for batch in self.val_dl]
+        joined: NDArray[Any] = join([y for _, y in batches], [batch_len(xs, y) for xs, y in batches])
+        return joined
+
+    @property
+    def item_shape(self) -> Any:
+        """Shape of one item's target as the data holds it: `()` for targets of shape `(n,)`, `(1,)` for `(n, 1)`.
+
+        Predictions of values take this shape, in every call, so that they can be compared. `None` for classes, whose
+        predictions have an axis of their own, and where it is not known.
+        """
+        target = self.target
+        if isinstance(target, Real) and target.shape is not None:
+            return target.shape
+        if target is not None and not isinstance(target, Real | MultiCategory):
+            return None
+        dl = self.trn_dl if self.val_dl is None else self.val_dl
+        if self._looked_at[0] is not dl:
+            self._looked_at = (dl, _target_shape(dl))
+        shape = self._looked_at[1]
+        if shape is None and target is not None:  # a bunch without rows, of a learner that was opened
+            return () if isinstance(target, Real) and target.c == 1 else (target.c,)
+        return shape
 
     def check(self) -> list[str]:
         """Look at the first batch of every loader, and at all targets, before hours are spent; nothing is changed.
@@ -142,6 +167,20 @@ class DataBunch:
     def is_multi(self) -> bool:
         """Whether an item can have several labels."""
         return isinstance(self.target, MultiCategory)
+
+
+def _target_shape(dl: Any) -> Any:
+    """Return the shape of one item's target: of all the targets where they are at hand, else of the first batch."""
+    dataset = getattr(dl, "dataset", None)
+    for owner in (dl, dataset):
+        tensors = getattr(owner, "tensors", None)
+        y = tensors[-1] if isinstance(tensors, tuple) and tensors else getattr(owner, "y", None)
+        if hasattr(y, "shape"):
+            return shape_of_items(y)
+    try:
+        return shape_of_items(first_batch(dl, "val_dl")[1])
+    except DataError:  # no batch, or a generator that must not be touched
+        return None
 
 
 def _dataset(dl: Any, name: str) -> Any:

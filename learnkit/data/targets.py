@@ -18,6 +18,7 @@ from torch import Tensor
 
 from learnkit.core.errors import DataError
 from learnkit.data.labels import as_labels, classes_of, one_spelling, several_labels
+from learnkit.data.shapes import align_classes, align_values
 
 __all__ = ["Category", "MultiCategory", "Real", "Target", "target_from_data", "target_to_data"]
 
@@ -58,7 +59,7 @@ class Target(ABC):
 
     @abstractmethod
     def loss(self, pred: Tensor, y: Tensor) -> Tensor:
-        """Return the mean loss of raw scores."""
+        """Return the mean loss of raw scores; `y` is what the data holds, in its own shape."""
 
     @abstractmethod
     def activation(self, pred: Tensor) -> Tensor:
@@ -123,16 +124,22 @@ class Category(Target):
         return np.array([codes[label] for label in labels], dtype=np.int64)
 
     def loss(self, pred: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy of the scores, mean over the items."""
-        return F.cross_entropy(pred, y if y.is_floating_point() else y.long())
+        """Cross-entropy of the scores, mean over the items (and over the places of a mask); classes are axis 1."""
+        return F.cross_entropy(pred, y if y.is_floating_point() else align_classes(pred, y).long())
 
     def activation(self, pred: Tensor) -> Tensor:
         """Log-probabilities."""
         return F.log_softmax(pred.float(), dim=1)
 
     def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
-        """Exponential of the log-probabilities."""
-        return np.exp(preds)
+        """Exponential of the log-probabilities.
+
+        Raises
+        ------
+        DataError
+            If they are none: the loss was one of your own, and it is not known what turns its scores into probabilities.
+        """
+        return exp_of_log_probabilities(preds)
 
     def decode(self, preds: NDArray[Any]) -> list[Any]:
         """Name of the most probable class of each item."""
@@ -147,7 +154,8 @@ class MultiCategory(Target):
     classes : sequence
         The class names, in the order of the model's scores.
     threshold : float, default 0.5
-        Probability from which `decode` reports a class.
+        Probability from which `decode` reports a class, and from which the metrics of a fit (`f2`, `accuracy`, ...) count
+        it as said, unless they are given a threshold of their own.
 
     Examples
     --------
@@ -191,18 +199,30 @@ class MultiCategory(Target):
 
     def loss(self, pred: Tensor, y: Tensor) -> Tensor:
         """Binary cross-entropy of the scores, mean over items and classes."""
-        return F.binary_cross_entropy_with_logits(pred, y.to(pred.dtype))
+        return F.binary_cross_entropy_with_logits(pred, align_values(pred, y).to(pred.dtype))
 
     def activation(self, pred: Tensor) -> Tensor:
         """Probabilities, each class by itself."""
         return torch.sigmoid(pred.float())
 
     def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
-        """Return the predictions: they are probabilities already."""
+        """Return the predictions: they are probabilities already.
+
+        Raises
+        ------
+        DataError
+            If they are none: the loss was one of your own, and it is not known what turns its scores into probabilities.
+        """
+        if np.any((preds < -0.001) | (preds > 1.001)):
+            raise DataError(
+                f"these predictions are no probabilities: they lie between {np.min(preds):.4g} and {np.max(preds):.4g}. "
+                + NO_PROBABILITIES
+            )
         return preds
 
     def decode(self, preds: NDArray[Any]) -> list[Any]:
         """List of the names of the classes at or above the threshold, per item."""
+        preds = self.to_proba(preds)
         return [[name for name, p in zip(self.classes, row, strict=True) if p >= self.threshold] for row in preds]
 
 
@@ -213,6 +233,9 @@ class Real(Target):
     ----------
     c : int, default 1
         How many numbers.
+    shape : tuple of int, optional
+        Of one item's target, and so of one item's prediction: `()` for targets of shape `(n,)`, `(1,)` for `(n, 1)`. By
+        default what the targets of the data bunch have.
 
     Examples
     --------
@@ -223,8 +246,9 @@ class Real(Target):
 
     metrics = ("rmse",)
 
-    def __init__(self, c: int = 1) -> None:
+    def __init__(self, c: int = 1, *, shape: Sequence[int] | None = None) -> None:
         self.c = c
+        self.shape: tuple[int, ...] | None = None if shape is None else tuple(shape)
 
     def encode(self, labels: Iterable[Any]) -> NDArray[np.float32]:
         """Return the numbers as `float32`.
@@ -247,7 +271,7 @@ class Real(Target):
 
     def loss(self, pred: Tensor, y: Tensor) -> Tensor:
         """Mean squared error."""
-        return F.mse_loss(pred, y.to(pred.dtype))
+        return F.mse_loss(pred, align_values(pred, y).to(pred.dtype))
 
     def activation(self, pred: Tensor) -> Tensor:
         """Return the values as they are."""
@@ -271,7 +295,8 @@ def target_to_data(target: Target | None) -> dict[str, Any] | None:
         return {**kind, "classes": target.classes, "threshold": target.threshold}
     if type(target) is Category:
         return {**kind, "classes": target.classes}
-    return {**kind, "c": target.c}
+    shape = getattr(target, "shape", None)
+    return {**kind, "c": target.c, **({} if shape is None else {"shape": list(shape)})}
 
 
 def target_from_data(data: dict[str, Any] | None) -> Target | None:
@@ -289,7 +314,7 @@ def target_from_data(data: dict[str, Any] | None) -> Target | None:
     if data["kind"] == "MultiCategory":
         return MultiCategory(data["classes"], threshold=float(data["threshold"]))
     if data["kind"] == "Real":
-        return Real(int(data["c"]))
+        return Real(int(data["c"]), shape=data.get("shape"))  # older files do not hold the shape
     raise DataError(f"what is predicted is a {data['kind']}, which is not one of learnkit's targets; pass `target=`.")
 
 
@@ -299,6 +324,25 @@ def _codes(classes: Sequence[Any], labels: Iterable[Any]) -> tuple[dict[Any, int
     distinct = set(labels)
     codes = {label: numbers[spelt] for label in distinct if (spelt := one_spelling(label)) in numbers}
     return codes, sorted(str(label) for label in distinct - codes.keys())
+
+
+NO_PROBABILITIES = (
+    "The scores of a loss of your own are left as they are: say what turns them into what `predict` returns, "
+    "`learn.activation = data.target.activation` if it is as usual."
+)
+
+
+def exp_of_log_probabilities(preds: NDArray[Any]) -> NDArray[Any]:
+    """Return the probabilities of log-probabilities whose classes are axis 1, and refuse scores that are none."""
+    with np.errstate(over="ignore"):
+        probs: NDArray[Any] = np.exp(preds)
+    totals = probs.sum(1)
+    if np.any(np.abs(totals - 1) > 0.01):
+        raise DataError(
+            f"these predictions are no log-probabilities: the first item's would add up to {totals.flat[0]:.4g}. "
+            + NO_PROBABILITIES
+        )
+    return probs
 
 
 def _check_classes(classes: Sequence[Any], *, at_least: int) -> list[Any]:

@@ -13,7 +13,8 @@ from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
 from learnkit.tabular.model import MixedInputModel, PiecewiseLinear, quantile_edges
 from learnkit.tabular.preprocess import proc_df
 from learnkit.tabular.sklearn_api import TabularClassifier, TabularRegressor
-from learnkit.train.metrics import accuracy, exp_rmspe, mae, r2, rmse, roc_auc
+from learnkit.train.class_metrics import accuracy, roc_auc
+from learnkit.train.value_metrics import exp_rmspe, mae, r2, rmse
 
 __all__ = [
     "CategoryColumn",

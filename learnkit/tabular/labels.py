@@ -79,10 +79,10 @@ def make_target(y: ArrayLike, is_reg: bool, is_multi: bool) -> tuple[Target, NDA
                 f"{labels.dtype}."
             )
         return MultiCategory(range(labels.shape[1])), labels.astype(np.float32)
+    if is_reg:
+        return _numbers_to_meet(labels)  # in the shape they were given in, which predictions take too
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if is_reg:
-        return _numbers_to_meet(labels)
     if labels.ndim != 1:
         raise DataError(
             f"a class per row is expected: `y` of shape (n,); got {labels.shape}. For several, is_multi=True."

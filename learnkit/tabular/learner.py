@@ -26,7 +26,6 @@ from learnkit.tabular.tensors import frame_tensors
 from learnkit.train.archive import digest
 from learnkit.train.learner import Learner
 from learnkit.train.metrics import Metric, MetricLike, as_metrics
-from learnkit.train.predictions import predict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +55,7 @@ class TabularLearner(Learner):
     >>> with learn.no_progress():
     ...     results = learn.fit_one_cycle(3, 1e-2)
     >>> learn.predict_df(pd.DataFrame({"Km": [50], "State": ["BY"]})).shape
-    (1, 1)
+    (1,)
     """
 
     _application = "tabular"
@@ -81,14 +80,15 @@ class TabularLearner(Learner):
         Returns
         -------
         array of shape (n, c), or list with `decode`
-            As `predict`: log-probabilities of classes, probabilities for several labels, values for a regression.
+            As `predict`: log-probabilities of classes, probabilities for several labels; values for a regression, `(n,)`
+            or `(n, k)` as its targets.
 
         Raises
         ------
         DataError
             If columns are missing, or it is not known how the training rows were prepared.
         """
-        preds = predict(self.model, self.dl_from_df(df), self.data.target, precision=self.precision).preds
+        preds = self._predict(self.dl_from_df(df)).preds
         if not decode:
             return preds
         if self.data.target is None:

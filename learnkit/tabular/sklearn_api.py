@@ -285,4 +285,4 @@ class TabularRegressor(RegressorMixin, _TabularEstimator):
         array of shape (n,) or (n, n_targets)
         """
         preds = self._predict(X).astype(np.float64)
-        return (preds[:, 0] if np.ndim(self.y_mean_) == 0 else preds) * self.y_std_ + self.y_mean_
+        return preds * self.y_std_ + self.y_mean_

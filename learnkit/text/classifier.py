@@ -53,6 +53,8 @@ class TextClassifier(nn.Module):
     torch.Size([4, 2])
     """
 
+    returns_extra = True  # the scores, and what `seq2seq_reg` needs
+
     def __init__(
         self,
         encoder: Encoder,

@@ -52,6 +52,8 @@ class LanguageModel(nn.Module):
     torch.Size([15, 100])
     """
 
+    returns_extra = True  # the scores, and what `seq2seq_reg` needs
+
     def __init__(self, encoder: Encoder, n_tokens: int, tie_weights: bool = True) -> None:
         super().__init__()
         self.encoder: Encoder = encoder

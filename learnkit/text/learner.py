@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from learnkit.core.errors import CheckpointError, DataError
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
+from learnkit.data.joining import take
 from learnkit.interpret import Interpretation
 from learnkit.text.awd_lstm import Encoder
 from learnkit.text.callbacks import ResetState, ScaleRateByLength, SkipScores, reset
@@ -343,7 +344,7 @@ class TextLearner(EncoderLearner):
         if order is None:
             return result
         back = np.argsort(order)
-        return Predictions(result.preds[back], result.targs[back])
+        return Predictions(take(result.preds, back, len(back)), take(result.targs, back, len(back)))
 
 
 class TextEnsemble:

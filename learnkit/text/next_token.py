@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learnkit.data.targets import Target
+from learnkit.data.targets import Target, exp_of_log_probabilities
 
 __all__ = ["NextToken"]
 
@@ -51,7 +51,7 @@ class NextToken(Target):
 
     def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
         """Exponential of the log-probabilities."""
-        return np.exp(preds)
+        return exp_of_log_probabilities(preds)
 
     def decode(self, preds: NDArray[Any]) -> list[Any]:
         """Most probable token at each place."""

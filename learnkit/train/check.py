@@ -35,6 +35,10 @@ class Probe(Callback):
         self.target = target
         self.notes: list[str] = []
 
+    def before_fit(self, run: Run) -> None:
+        """Take note of what the fit remarks, instead of a warning."""
+        run.remark = self.notes.append  # type: ignore[method-assign, assignment]
+
     def after_pred(self, run: Run) -> None:
         """Check the number of scores."""
         if self.target is None or not isinstance(run.pred, Tensor):

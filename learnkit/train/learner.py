@@ -40,6 +40,7 @@ from learnkit.train.check import Probe
 from learnkit.train.checkpoint import load_model, read_meta, save_model, weights_path
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, check_callbacks
+from learnkit.train.losses import ACTIVATIONS, Activation, check_activation, gets_whole, read
 from learnkit.train.lr_find import LRFindResult, RangeTest
 from learnkit.train.metrics import MetricLike, as_metrics
 from learnkit.train.optim import (
@@ -85,10 +86,14 @@ class Learner:
         CUDA, then MPS, then CPU by default; `LEARNKIT_DEVICE` overrides.
     precision, accumulate, channels_last, compile
         As for `fit`.
+    activation : callable or {"log_softmax", "sigmoid", "none"}, optional
+        What turns the model's scores into what `predict` returns and metrics see. By default `data.target` and the loss
+        decide; what belongs to a loss of your own is not known, so scores of classes are then left as they are
+        (`activation=data.target.activation` where it is as usual).
 
     Attributes
     ----------
-    data, model, crit, metrics, callbacks
+    data, model, crit, metrics, callbacks, activation
         As given; may be replaced between fits.
     sched : Recorder
         What the latest fit recorded: `plot`, `plot_lr`, `plot_loss`, `to_frame`.
@@ -137,6 +142,7 @@ class Learner:
         accumulate: int = 1,
         channels_last: bool = False,
         compile: bool | str = False,
+        activation: Activation | str | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"`model` must be an nn.Module; got {type(model).__name__}.")
@@ -153,6 +159,8 @@ class Learner:
         default_metrics = () if data.target is None else data.target.metrics
         self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metrics
         as_metrics(self.metrics)  # say now, not after the first epoch, that one is unknown
+        check_activation(activation)
+        self.activation = activation
         self.callbacks = check_callbacks(callbacks)
         self.splitter = splitter or default_splitter
         self.precision = precision
@@ -614,6 +622,7 @@ class Learner:
                 target=self.data.target,
                 precision=self.precision,
                 channels_last=self.channels_last,
+                activation=self.activation,
             )
 
     @property
@@ -716,7 +725,10 @@ class Learner:
         -------
         array of shape (n, c)
             Log-probabilities for single-label classification (`np.exp` gives probabilities), probabilities for
-            several labels, values for a regression; what the model returns if `data.target` is not known.
+            several labels, values for a regression; what the model returns if `data.target` is not known. Values have the
+            shape of the targets, `(n,)` or `(n, k)` as the data holds them, in every call that predicts. With a loss of
+            your own scores of classes are as the model returns them, unless `activation` says more. A model that returns
+            a tuple, list or dict gives that, each part joined over the items.
         """
         return self.predict_dl(self._loader(is_test))
 
@@ -850,6 +862,7 @@ class Learner:
             "model_state": rest,
             "target": self._target_data(),
             "loss": getattr(self.crit, "__qualname__", type(self.crit).__name__) if own_loss else None,
+            "activation": self._activation_name(),
             "metrics": _names(self.metrics),
             "settings": {name: getattr(self, name) for name in Learner._settings},
             "recipe": self._recipe(),
@@ -929,7 +942,19 @@ class Learner:
         return {}
 
     def _target_data(self) -> dict[str, Any] | None:
-        return target_to_data(self.data.target)
+        described = target_to_data(self.data.target)
+        if described is not None and described["kind"] == "Real" and self.data.item_shape == (1,):
+            described["shape"] = [1]  # a column is all that the number of values does not tell
+        return described
+
+    def _activation_name(self) -> str | None:
+        """Return by which name a learner that is opened again reads its scores; `None` for what its target has."""
+        target = self.data.target
+        shown = read(self.crit, target, self.activation).shown
+        if shown is None or (target is not None and shown == target.activation):
+            return None
+        names = [name for name, known in ACTIVATIONS.items() if known is shown]
+        return names[0] if names else "own"
 
     def _best_saver(self, name: str | None) -> list[Callback]:
         if name is None:
@@ -1009,6 +1034,7 @@ class Learner:
                 compile=self.compile,
                 progress=progress,
                 checkpoints=checkpoints,
+                activation=self.activation,
             )
 
     def _check_trainable(self) -> None:
@@ -1045,7 +1071,20 @@ class Learner:
     def _predict(self, dl: Iterable[Any]) -> Predictions:
         # Which part of the model runs, and in which mode, is its state: one thread at a time.
         with model_lock(self.model), self._model_for(dl):
-            return predict(self.model, dl, self.data.target, precision=self.precision, channels_last=self.channels_last)
+            return predict(
+                self.model,
+                dl,
+                self.data.target,
+                precision=self.precision,
+                channels_last=self.channels_last,
+                crit=self.crit,
+                activation=self.activation,
+                whole=gets_whole(self.crit, self.model, regularised=bool(self._regularisers())),
+                item_shape=self.data.item_shape,
+            )
+
+    def _regularisers(self) -> list[Callback]:
+        return [*self._loss_callbacks(), *(x for x in self.callbacks if isinstance(x, LossRegulariser))]
 
     def _to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
         if self.data.target is None:

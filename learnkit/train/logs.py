@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,19 +46,38 @@ class CSVLog(Callback):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch()
         self._columns: list[str] = []
+        self._empty = False
         if self.append and self.path.exists():
             with open(self.path, newline="") as file:
                 self._columns = next(csv.reader(file), [])
-        if not self._columns:
-            self._columns = ["epoch", *run.figures]
-            with open(self.path, "w", newline="") as file:
-                csv.writer(file).writerow(self._columns)
+        if self._columns:
+            self._check(run.headings)
+        else:
+            self._begin(run)
 
     def after_epoch(self, run: Run) -> None:
         """Write a row."""
         row = {"epoch": run.epoch, **run.results}
+        if self._empty and self._columns != ["epoch", *run.headings]:
+            self._begin(run)  # a metric turned out to have several columns
+        self._empty = False
+        self._check(run.results)
         with open(self.path, "a", newline="") as file:
             csv.writer(file).writerow([row.get(name, "") for name in self._columns])
+
+    def _begin(self, run: Run) -> None:
+        self._columns, self._empty = ["epoch", *run.headings], True
+        with open(self.path, "w", newline="") as file:
+            csv.writer(file).writerow(self._columns)
+
+    def _check(self, figures: Iterable[str]) -> None:
+        """Raise rather than leave a figure out."""
+        missing = [name for name in figures if name not in self._columns]
+        if missing:
+            raise ValueError(
+                f"{self.path} has no column for {', '.join(missing)}: its columns are {', '.join(self._columns)}. Go on with "
+                "the same metrics, or write to another file."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the names of the columns, and what was written."""
@@ -65,7 +85,7 @@ class CSVLog(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Leave out of the file what was written after the checkpoint; it is going to be written again."""
-        self._columns = state["columns"]
+        self._columns, self._empty = state["columns"], False
         with atomic_path(self.path) as temporary:
             temporary.write_text(state["text"])
 

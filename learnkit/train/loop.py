@@ -8,6 +8,7 @@ bit those of the loop you would write by hand.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
@@ -22,11 +23,17 @@ from learnkit.core.layers import model_device, set_train_mode
 from learnkit.core.old_names import old_arguments
 from learnkit.core.precision import Autocast, autocast_for
 from learnkit.core.preserve import evaluating, preserve_rng
+from learnkit.data.joining import batch_len
 from learnkit.data.loaders import DeviceLoader, generators, n_batches
 from learnkit.data.targets import Target
+from learnkit.train.callbacks import LossRegulariser
 from learnkit.train.events import Callback, Cancel, bind_events, check_callbacks
 from learnkit.train.failures import explain, from_outside
-from learnkit.train.metrics import Metric, MetricLike, as_metrics
+from learnkit.train.firstlook import FirstLook
+from learnkit.train.foreign import columns_of
+from learnkit.train.losses import Activation, Reading, aligner, check_activation, gets_whole, read
+from learnkit.train.metric import Metric
+from learnkit.train.metrics import MetricLike, as_metrics, figures_of
 from learnkit.train.recorder import ProgressTable, RunningLoss
 from learnkit.train.resume import Checkpoints
 
@@ -89,7 +96,8 @@ class Run:
     xs, y : tuple, Any
         Inputs and target of the current batch, on the device.
     pred, extra : Any, tuple
-        The model's output. Of a tuple the first element is the prediction and the rest is `extra`.
+        The model's output. Of a tuple the first element is the prediction and the rest is `extra`; where the loss is one
+        of your own, `pred` is the whole tuple (see `fit`).
     loss : Tensor
         Of the current batch.
     clip : float or None
@@ -98,6 +106,8 @@ class Run:
         Every training loss so far.
     figures : tuple of str
         What an epoch is going to report, in the order of the epoch table: `trn_loss`, `val_loss`, the metrics.
+    columns : dict of str to tuple of str
+        The columns of a figure that turned out, on the first batch, to have several; see `headings`.
     results : dict of str to float
         Figures of the current epoch so far.
     callbacks : tuple of Callback
@@ -138,10 +148,28 @@ class Run:
         self.clip: float | None = None
         self.running_loss = RunningLoss()
         self.figures: tuple[str, ...] = ()
+        self.columns: dict[str, tuple[str, ...]] = {}
         self.results: dict[str, float] = {}
         self.callbacks = tuple(callbacks)
         self.resumed = False
         self._listeners = bind_events(callbacks)
+        self._align = aligner(crit)
+        self._whole = gets_whole(crit, model, regularised=any(isinstance(x, LossRegulariser) for x in callbacks))
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The columns of the epoch table, as they are known so far: a figure that has several has a column for each."""
+        return tuple(column for name in self.figures for column in self.columns.get(name, (name,)))
+
+    def note_columns(self, metric: Metric, found: Iterable[str]) -> None:
+        """Take note of the columns a metric turns out to have."""
+        declared, columns = figures_of([metric]), tuple(found)
+        if columns != tuple(declared):
+            self.columns |= dict.fromkeys(declared, ()) | {declared[0]: columns}
+
+    def remark(self, text: str) -> None:
+        """Say, once per fit, what may be meant but usually is not."""
+        warnings.warn(text, stacklevel=5)
 
     def emit(self, event: str) -> None:
         """Send an event to every callback, then let the widest cancel among them take effect."""
@@ -203,14 +231,17 @@ def fit(
     compile: bool | str = False,
     progress: bool = True,
     checkpoints: Checkpoints | None = None,
+    activation: Activation | str | None = None,
 ) -> dict[str, float]:
     """Train `model` for `n_epochs` and validate after each.
 
     Parameters
     ----------
     model : nn.Module
-        Called as `model(*xs)`; on the device it shall be trained on. A tuple it returns is taken as the
-        prediction followed by extra outputs (for `reg_fn`); a dict or list goes to `crit` as it is, and a
+        Called as `model(*xs)`; on the device it shall be trained on. Of a tuple it returns, the library's losses and
+        PyTorch's get the first element, the prediction; the rest is extra, for `reg_fn`. A loss of your own gets what the
+        model returned, whole, unless there is a `reg_fn` (`LossRegulariser`) for the rest, or the model has an attribute
+        `returns_extra = True`, as the library's own have. Dicts and lists go to `crit` as they are, and a
         `TrainingOutput` applies `crit` to itself.
     data : DataBunch
         Or any object with `trn_dl` and `val_dl`, two iterables of `(x, y)` (`val_dl` may be `None`).
@@ -219,10 +250,12 @@ def fit(
     opt : torch.optim.Optimizer
         Over the model's parameters; `LayerOptimizer(...).opt` is one.
     crit : callable
-        `crit(pred, y)` -> scalar tensor, the mean over the batch.
+        `crit(pred, y)` -> scalar tensor, the mean over the batch. The losses of targets and PyTorch's are given shapes that
+        differ by sizes of one put right (`(B, 1)` against `(B,)`); a loss of your own gets the data as it is, and is
+        refused on the first batch if it only broadcasts.
     metrics : sequence, optional
-        Names, functions `metric(preds, targs)`, `Metric` objects or torchmetrics objects, computed over the
-        whole validation set.
+        Names, functions `metric(preds, targs)`, `Metric` objects or torchmetrics objects (a `MetricCollection` too),
+        computed over the whole validation set. A dict or a vector of numbers gets a column each.
     callbacks : sequence of Callback, optional
         In the order in which they shall hear events.
     precision : {"fp32", "bf16", "fp16"}, default "fp32"
@@ -242,6 +275,9 @@ def fit(
     checkpoints : Checkpoints, optional
         Takes checkpoints between batches, and brings a fit that is resumed to where its checkpoint was taken; see
         `Learner.fit` and `Learner.resume`.
+    activation : callable or {"log_softmax", "sigmoid", "none"}, optional
+        What turns scores into the predictions that metrics see. By default as target and loss have it; of a loss of your
+        own it is not known, and classes' scores are left as they are.
 
     Returns
     -------
@@ -286,13 +322,15 @@ def fit(
     n_trn, n_val = n_batches(data.trn_dl), 0 if data.val_dl is None else n_batches(data.val_dl)
     if n_trn == 0 or (val_dl is not None and n_val == 0):
         raise DataError(_NO_BATCHES.format("training" if n_trn == 0 else "validation"))
-    scorers = as_metrics(metrics)
     target = getattr(data, "target", None)
-    activation = target.activation if isinstance(target, Target) else None
+    scorers = as_metrics(metrics, target=target)
+    check_activation(activation)
+    reading = read(crit, target if isinstance(target, Target) else None, activation)
+    look = FirstLook(crit, reading, scorers)
     run = Run(model, opt, crit, n_epochs, [*check_callbacks(callbacks), *([ProgressTable()] if progress else ())])
     run.clip = clip
     run.resumed, first_epoch = (False, 0) if checkpoints is None else (checkpoints.resuming, checkpoints.first_epoch)
-    run.figures = ("trn_loss", *(("val_loss", *(scorer.name for scorer in scorers)) if val_dl is not None else ()))
+    run.figures = ("trn_loss", *(("val_loss", *figures_of(scorers)) if val_dl is not None else ()))
 
     batches: Iterator[tuple[int, Any]] = iter(())
     waiting = 0  # batches whose gradients wait for the next step
@@ -337,6 +375,8 @@ def fit(
                                     opt.zero_grad(set_to_none=True)
                                 with autocast():
                                     forward_pass(run, forward)
+                                    if look.waiting:
+                                        look(run)
                                 loss, n = run.loss, batch_len(run.xs, run.y)
                                 run.running_loss.add(loss, n)
                                 if accumulate > 1:  # a batch counts by its items, relative to the window's first
@@ -359,7 +399,7 @@ def fit(
                         with run.phase("valid"):
                             run.training, run.n_batches, run.batch = False, n_val, -1
                             run.emit("before_valid")
-                            run.results |= _validation_pass(run, forward, val_dl, scorers, activation, autocast)
+                            run.results |= _validation_pass(run, forward, val_dl, scorers, reading, autocast)
     except BaseException as exc:
         reason = explain(exc, (data.trn_dl, data.val_dl), batch_len(run.xs, run.y), describe(run.xs), device)
         _clean_up(run, failed=True)
@@ -381,6 +421,7 @@ def validate(
     target: Target | None = None,
     precision: str = "fp32",
     channels_last: bool = False,
+    activation: Activation | str | None = None,
 ) -> dict[str, float]:
     """Measure `model` on a loader; model, modes and random generators are left as they were.
 
@@ -395,8 +436,8 @@ def validate(
     metrics : sequence, optional
         As for `fit`.
     target : Target, optional
-        Gives the activation that metrics see predictions through.
-    precision, channels_last
+        Says, with the loss, what metrics see predictions through.
+    precision, channels_last, activation
         As for `fit`.
 
     Returns
@@ -416,10 +457,11 @@ def validate(
     run = Run(model, torch.optim.SGD([torch.zeros(())]), crit, 0, ())
     run.n_batches, run.batch = n_batches(dl), -1
     loader = DeviceLoader(dl, device, channels_last=channels_last)
-    activation = target.activation if target is not None else None
+    check_activation(activation)
+    scorers, reading = as_metrics(metrics, target=target), read(crit, target, activation)
     autocast = autocast_for(precision, device)
     with evaluating(model), preserve_rng(*generators(dl)):
-        return _validation_pass(run, model, loader, as_metrics(metrics), activation, autocast)
+        return _validation_pass(run, model, loader, scorers, reading, autocast, FirstLook(crit, reading, scorers))
 
 
 @torch.no_grad()
@@ -428,8 +470,9 @@ def _validation_pass(
     forward: Callable[..., Any],
     loader: DeviceLoader,
     scorers: Sequence[Metric],
-    activation: Callable[[Tensor], Tensor] | None,
+    reading: Reading,
     autocast: Autocast,
+    look: FirstLook | None = None,
 ) -> dict[str, float]:
     run.model.eval()
     for scorer in scorers:
@@ -441,16 +484,23 @@ def _validation_pass(
             run.emit("before_batch")
             with autocast():
                 forward_pass(run, forward)
+                if look is not None and look.waiting:
+                    look(run)
             n = batch_len(run.xs, run.y)
             total = total + run.loss.detach().float() * n
             count += n
             if scorers:
-                preds = activation(run.pred) if activation and isinstance(run.pred, Tensor) else run.pred
+                ours, theirs = reading.for_library(run.pred, run.y), (reading.for_user(run.pred), run.y)
                 for scorer in scorers:
-                    _update(scorer, preds, run.y)
+                    _update(scorer, *(ours if scorer.aligns else theirs))
     if not count:
         raise DataError(_NO_BATCHES.format("validation"))
-    return {"val_loss": float(total) / count, **{scorer.name: _compute(scorer) for scorer in scorers}}
+    figures = {"val_loss": float(total) / count}
+    for scorer in scorers:
+        found = _compute(scorer)
+        run.note_columns(scorer, found)
+        figures |= found
+    return figures
 
 
 def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
@@ -464,12 +514,13 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
         raise TrainingError(
             f"the model failed on {where}: inputs {describe(run.xs)}.{_model_hint(run, exc)} {exc}"
         ) from exc
-    run.pred, run.extra = split_output(output)
+    run.pred, run.extra = split_output(output, whole=run._whole)
     run.emit("after_pred")
-    run.y = align_target(run.pred, run.y)
     try:
-        own = isinstance(run.pred, TrainingOutput)
-        run.loss = run.pred.loss(run.crit, run.y) if own else run.crit(run.pred, run.y)
+        if isinstance(run.pred, TrainingOutput):
+            run.loss = run.pred.loss(run.crit, run.y)
+        else:
+            run.loss = run.crit(run.pred, run._align(run.pred, run.y))
     except (RuntimeError, TypeError, ValueError, IndexError) as exc:
         if from_outside(exc):
             raise
@@ -485,24 +536,14 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
     run.emit("after_loss")
 
 
-def split_output(output: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Split what a model returns into the prediction and extra outputs: a tuple's first element and the rest."""
-    return (output[0], output[1:]) if isinstance(output, tuple) else (output, ())
+def split_output(output: Any, *, whole: bool = False) -> tuple[Any, tuple[Any, ...]]:
+    """Split what a model returns into the prediction and extra outputs: a tuple's first element and the rest.
 
-
-def align_target(pred: Any, y: Any) -> Any:
-    """Give `y` the shape the loss needs where only a dimension of size one is in the way.
-
-    `(B, 1)` against `(B,)` would broadcast to `(B, B)` in a regression loss and train on nonsense, so `y` takes
-    the shape of `pred`; a one-column class target `(B, 1)` loses its column for scores `(B, C)`.
+    With `whole` the prediction is the tuple itself.
     """
-    if not (isinstance(pred, Tensor) and isinstance(y, Tensor)) or pred.shape == y.shape:
-        return y
-    if pred.shape == (*y.shape, 1) or y.shape == (*pred.shape, 1):
-        return y.view(pred.shape)
-    if y.ndim == 2 and y.shape[1] == 1 and pred.ndim == 2 and not y.is_floating_point():
-        return y.squeeze(1)
-    return y
+    if not isinstance(output, tuple) or not output:
+        return output, ()
+    return output if whole else output[0], output[1:]
 
 
 def _clean_up(run: Run, *, failed: bool = False) -> None:
@@ -532,9 +573,11 @@ def _update(scorer: Metric, preds: Any, y: Any) -> None:
         ) from exc
 
 
-def _compute(scorer: Metric) -> float:
+def _compute(scorer: Metric) -> dict[str, float]:
     try:
-        return scorer.compute()
+        return columns_of(scorer.name, scorer.compute())
+    except TrainingError:
+        raise
     except (AttributeError, RuntimeError, TypeError, IndexError, ValueError) as exc:
         raise TrainingError(
             f"the metric {scorer.name!r} cannot be computed from what the model predicts: {exc}"
@@ -543,20 +586,6 @@ def _compute(scorer: Metric) -> float:
 
 def _parameters(opt: Optimizer) -> Iterable[Tensor]:
     return (p for group in opt.param_groups for p in group["params"])
-
-
-def batch_len(xs: tuple[Any, ...], y: Any) -> int:
-    """Return the number of items: the length of the first tensor found in the target, else in the inputs."""
-    stack = [xs, y]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, Tensor) and value.ndim:
-            return len(value)
-        if isinstance(value, dict):
-            value = tuple(value.values())
-        if isinstance(value, tuple | list):
-            stack.extend(reversed(value))
-    return 1
 
 
 def describe(value: Any) -> str:

@@ -6,20 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from learnkit.core.device import map_tensors, to_cpu
+from learnkit.core.device import to_cpu
 from learnkit.core.errors import DataError
 from learnkit.core.layers import model_device
 from learnkit.core.precision import autocast_for
 from learnkit.core.preserve import evaluating, preserve_rng
+from learnkit.data.joining import batch_len, join
 from learnkit.data.loaders import DeviceLoader, generators
+from learnkit.data.shapes import like_targets
 from learnkit.data.targets import Target
 from learnkit.train.failures import explain
-from learnkit.train.loop import batch_len, describe, split_output
+from learnkit.train.loop import describe, split_output
+from learnkit.train.losses import Activation, read
 
 __all__ = ["Predictions", "predict"]
 
@@ -31,14 +32,15 @@ class Predictions:
     Attributes
     ----------
     preds : array of shape (n, c)
-        Log-probabilities for one class per item, probabilities for several, values for a regression; what the
-        model returns when the target is not known.
+        Log-probabilities for one class per item, probabilities for several, values for a regression, in the shape of
+        the targets; what the model returns when the target is not known. Of a model that returns a tuple, list or dict
+        the same structure, each part joined over the items; parts whose size differs between batches as a list of items.
     targs : array of shape (n, ...)
-        Encoded targets (zeros for a test set).
+        Encoded targets (zeros for a test set), or the structure the data has them in.
     """
 
     preds: Any
-    targs: NDArray[Any]
+    targs: Any
 
 
 @torch.no_grad()
@@ -49,6 +51,10 @@ def predict(
     *,
     precision: str = "fp32",
     channels_last: bool = False,
+    crit: Any = None,
+    activation: Activation | str | None = None,
+    whole: bool = False,
+    item_shape: Any = None,
 ) -> Predictions:
     """Run `model` over a loader in evaluation mode.
 
@@ -61,6 +67,13 @@ def predict(
         Gives the activation.
     precision, channels_last
         As for `fit`.
+    crit, activation : optional
+        With the target they say how scores are read, see `fit`. Without a loss the target decides.
+    whole : bool, default False
+        Return a model's tuple whole, not its first element.
+    item_shape : tuple of int, optional
+        Shape of one item's target, see `DataBunch.item_shape`: predictions that differ from it by sizes of one only take
+        it, so that both can be compared.
 
     Returns
     -------
@@ -68,6 +81,8 @@ def predict(
     """
     device = model_device(model)
     autocast = autocast_for(precision, device)
+    reading = read(crit, target, activation)
+    sizes: list[int] = []
     preds: list[Any] = []
     targs: list[Any] = []
     xs: tuple[Any, ...] = ()
@@ -77,11 +92,10 @@ def predict(
             for xs, y in DeviceLoader(dl, device, channels_last=channels_last):
                 with autocast():
                     output = model(*xs)
-                output, _ = split_output(output)
-                if target is not None and isinstance(output, Tensor):
-                    output = target.activation(output)
-                preds.append(to_cpu(output))
+                output, _ = split_output(output, whole=whole)
+                preds.append(to_cpu(reading.for_user(output)))
                 targs.append(to_cpu(y))
+                sizes.append(batch_len(xs, y))
     except Exception as exc:
         reason = explain(exc, (dl,), batch_len(xs, y), describe(xs), device)
         if reason is None:
@@ -89,11 +103,4 @@ def predict(
         raise reason from exc
     if not preds:
         raise DataError("the loader gave no batch to predict.")
-    return Predictions(_concatenate(preds), _concatenate(targs))
-
-
-def _concatenate(parts: list[Any]) -> Any:
-    if isinstance(parts[0], dict):
-        return {key: _concatenate([part[key] for part in parts]) for key in parts[0]}
-    arrays = map_tensors(lambda x: (x.float() if x.dtype == torch.bfloat16 else x).numpy(), parts)
-    return np.concatenate(arrays)
+    return Predictions(like_targets(join(preds, sizes), item_shape), join(targs, sizes))

@@ -307,10 +307,10 @@ class ProgressTable(Callback):
         if not self._enabled:
             return
         if not self._columns:
-            self._columns = ("epoch", *run.figures, "time")
+            self._columns = ("epoch", *run.headings, "time")
             self._write(self._columns)
         seconds = _format_time(time.perf_counter() - self._epoch_started)
-        self._write((str(run.epoch), *(format_figure(run.results.get(name)) for name in run.figures), seconds))
+        self._write((str(run.epoch), *(format_figure(run.results.get(name)) for name in run.headings), seconds))
 
     def cleanup_fit(self, run: Run) -> None:
         """Close the bar."""

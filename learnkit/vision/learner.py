@@ -23,6 +23,7 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.dataset import ItemDataset
 from learnkit.data.files import PathLike
 from learnkit.data.labels import one_spelling
+from learnkit.data.joining import stack
 from learnkit.data.loaders import ItemLoader
 from learnkit.data.targets import Category
 from learnkit.train.events import Callback
@@ -291,7 +292,7 @@ class ConvLearner(Learner):
         Returns
         -------
         log_preds : array of shape (n_aug + 1, n, c)
-            What `predict` returns, for the plain pictures first.
+            What `predict` returns, for the plain pictures first: `(n_aug + 1, n)` where the targets are `(n,)`.
         targs : array of shape (n, ...)
             Encoded targets.
         """
@@ -305,7 +306,7 @@ class ConvLearner(Learner):
             for _ in range(n_aug):
                 torch.randint(2, ())  # predicting puts the generators back, so move on for the next augmentation
                 versions.append(self._predict(augmented).preds)
-        return np.stack(versions), plain.targs
+        return stack(versions), plain.targs
 
     def interpret(self) -> ImageInterpretation:
         """Predict the validation set and return it for questions: confusion matrix, best and worst, curves.

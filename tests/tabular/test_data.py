@@ -118,7 +118,11 @@ def test_kinds_of_targets(frame, y, options, kind, c, dtype):
     learn = md.get_learner(szs=[8])
     learn.no_progress()
     assert np.isfinite(learn.fit(1e-3, 1)["val_loss"])
-    assert learn.predict().shape == (20, c)
+    preds, targs = learn.predict_with_targs()
+    assert preds.shape == (np.shape(targs) if kind is Real else (20, c))
+    np.testing.assert_array_equal(targs, md.val_y)
+    if kind is Real:
+        assert targs.shape == (20, *y.shape[1:])
 
 
 def test_a_last_batch_of_one_row_is_left_out_of_training(frame):

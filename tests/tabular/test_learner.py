@@ -182,7 +182,7 @@ def test_the_call_of_the_lesson(tmp_path):
     m.no_progress()
     results = m.fit(3e-3, 12, metrics=["exp_rmspe"])
     assert results["exp_rmspe"] < 0.5
-    assert m.predict(is_test=True).shape == (600, 1)
+    assert m.predict(is_test=True).shape == (600,)
 
 
 def test_get_learner_says_what_does_not_fit(learn):

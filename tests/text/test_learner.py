@@ -275,7 +275,7 @@ def test_several_labels_and_numbers(tmp_path: Path) -> None:
         TextData.from_dataframes(tmp_path, words(), "text", "valence", frame, frame[:20], bs=16, continuous=True),
     )
     assert "rmse" in real.fit(1e-2, 1)
-    assert real.predict().shape == (20, 1)
+    assert real.predict().shape == real.data.val_y.shape == (20,)
     np.testing.assert_allclose(TextEnsemble([real, real]).predict_texts(["a"]), real.predict_texts(["a"]), atol=1e-6)
     with pytest.raises(DataError, match="there are no classes"):
         real.interpret()

@@ -18,7 +18,9 @@ from tests.train.helpers import (
     Trace,
     assert_same,
     batches,
+    net,
     run_fit,
+    snapshot,
 )
 
 
@@ -39,10 +41,22 @@ def test_csv_log_holds_the_epoch_table(tmp_path):
     assert rows(path) == [["epoch", "trn_loss", "val_loss", "accuracy"], *figures]
     run_fit([CSVLog(path)], 1)
     assert len(rows(path)) == 2  # started anew
-    run_fit([CSVLog(path, append=True)], 2, metrics=["f1"])
+    run_fit([CSVLog(path, append=True)], 2, metrics=[])
     assert len(rows(path)) == 4
     assert [row[-1] for row in rows(path)[2:]] == ["", ""]  # accuracy was not measured
     assert {len(row) for row in rows(path)} == {4}
+
+
+def test_csv_log_does_not_leave_a_figure_out(tmp_path):
+    path = tmp_path / "history.csv"
+    run_fit([CSVLog(path)], 1)
+    before = path.read_text()
+    model = net()
+    weights = snapshot(model)
+    with pytest.raises(ValueError, match="has no column for f1: its columns are epoch, trn_loss, val_loss, accuracy"):
+        run_fit([CSVLog(path, append=True)], 2, model, metrics=["accuracy", "f1"])
+    assert path.read_text() == before
+    assert_same(weights, model)
 
 
 def test_csv_log_is_readable_after_each_epoch_and_leaves_out_what_a_cancel_skipped(tmp_path):

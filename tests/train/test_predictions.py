@@ -98,9 +98,9 @@ def test_regression_gives_values_and_no_target_gives_what_the_model_returns(targ
     data = DataBunch(".", [], [(x, x.sum(1))], target=target)
     learn = learner(model=nn.Linear(N_IN, 1), data=data, crit=F.mse_loss)
     with torch.no_grad():
-        expected = learn.model(x).numpy()
+        expected = learn.model(x).numpy()[:, 0]
     np.testing.assert_allclose(learn.predict(), expected, rtol=1e-6)
-    assert learn.predict().shape == (N, 1)
+    assert learn.predict().shape == data.val_y.shape == (N,)
     if target is None:
         with pytest.raises(DataError, match="does not know what is predicted; pass `target=`"):
             learn.predict_proba()

@@ -1,0 +1,100 @@
+"""Penalties on the weights themselves, for `learn.reg_fn`: L1 and L2, by layer group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learnkit.train.optim import LayerGroup, group_params
+
+__all__ = ["l1_penalty", "l2_penalty"]
+
+RegFn = Callable[[Any, tuple[Any, ...], Tensor], Tensor]
+
+
+def l1_penalty(groups: nn.Module | Sequence[LayerGroup], weights: float | Sequence[float]) -> RegFn:
+    """Return a `reg_fn` that adds the sum of the absolute weights, times a factor, to the training loss (Tibshirani 1996).
+
+    Parameters
+    ----------
+    groups : nn.Module or sequence of layer groups
+        A model, or `learn.get_layer_groups()` for a factor of each group.
+    weights : float or sequence of float
+        The factor: one for all, or one per layer group; 0 leaves a group out. Biases and norms count like any parameter,
+        frozen ones do not.
+
+    Returns
+    -------
+    callable
+        `reg_fn(pred, extra, loss)` -> loss with the penalty.
+
+    Raises
+    ------
+    ValueError
+        If there is not one factor per layer group, or one is negative.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import DataBunch, Learner, l1_penalty
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    >>> learn = Learner(DataBunch(".", []), model, crit=torch.nn.MSELoss())
+    >>> learn.reg_fn = l1_penalty(learn.get_layer_groups(), [0, 1e-3])
+    """
+    return _penalty(groups, weights, lambda p: p.abs().sum())
+
+
+def l2_penalty(groups: nn.Module | Sequence[LayerGroup], weights: float | Sequence[float]) -> RegFn:
+    """Return a `reg_fn` that adds the sum of the squared weights, times a factor, to the training loss.
+
+    It is part of the gradient, which adaptive optimizers rescale; `wds` of `fit` is decay apart from it.
+
+    Parameters
+    ----------
+    groups : nn.Module or sequence of layer groups
+        A model, or `learn.get_layer_groups()` for a factor of each group.
+    weights : float or sequence of float
+        As for `l1_penalty`.
+
+    Returns
+    -------
+    callable
+        `reg_fn(pred, extra, loss)` -> loss with the penalty.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import l2_penalty
+    >>> model = torch.nn.Linear(2, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(model.weight, 3.0)
+    >>> l2_penalty(model, 0.5)(None, (), torch.tensor(1.0)).item()
+    10.0
+    """
+    return _penalty(groups, weights, lambda p: p.square().sum())
+
+
+def _penalty(
+    groups: nn.Module | Sequence[LayerGroup], weights: float | Sequence[float], size: Callable[[Tensor], Tensor]
+) -> RegFn:
+    params = [list(groups.parameters())] if isinstance(groups, nn.Module) else group_params(groups)
+    factors = [float(weight) for weight in ([weights] * len(params) if isinstance(weights, int | float) else weights)]
+    if len(factors) != len(params):
+        raise ValueError(
+            f"`weights` must be one number, or one per layer group: there are {len(params)} group(s) and {len(factors)} "
+            "numbers. `learn.get_layer_groups()` gives the groups."
+        )
+    if not all(math.isfinite(factor) and factor >= 0 for factor in factors):
+        raise ValueError(f"`weights` must not be negative; got {factors}.")
+
+    def reg_fn(pred: Any, extra: tuple[Any, ...], loss: Tensor) -> Tensor:
+        for factor, group in zip(factors, params, strict=True):
+            trained = [size(p) for p in group if p.requires_grad]
+            if factor and trained:
+                loss = loss + factor * torch.stack(trained).sum()
+        return loss
+
+    return reg_fn

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, check_fraction
 from learnkit.core.plots import as_text, get_ax, plot_confusion_matrix
 from learnkit.data.labels import one_spelling
+from learnkit.train.counts import FBeta
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,8 +80,14 @@ class Interpretation:
         q = (1 - self.probs).clip(1e-12, 1)
         return -np.where(self.targs >= 0.5, np.log(p), np.log(q)).mean(1)
 
-    def confusion_matrix(self) -> NDArray[np.int64]:
+    def confusion_matrix(self, threshold: float | None = None) -> NDArray[np.int64]:
         """Count the items of class `i` predicted as `j`.
+
+        Parameters
+        ----------
+        threshold : float, optional
+            Of two classes, the probability from which the second is said; the more probable one by default. See
+            `best_threshold`.
 
         Returns
         -------
@@ -88,12 +95,21 @@ class Interpretation:
         """
         self._single("a confusion matrix")
         matrix = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
-        np.add.at(matrix, (self.targs, self.guesses), 1)
+        guesses = self.guesses
+        if threshold is not None:
+            if len(self.classes) != 2:
+                raise DataError(
+                    f"`threshold` decides between two classes; here are {len(self.classes)}, of which the most probable is said."
+                )
+            guesses = (self.probs[:, 1] >= check_fraction("threshold", threshold)).astype(np.int64)
+        np.add.at(matrix, (self.targs, guesses), 1)
         return matrix
 
-    def plot_confusion_matrix(self, normalize: bool = False, *, ax: Axes | None = None) -> Axes:
-        """Draw the confusion matrix; see `learnkit.plot_confusion_matrix`."""
-        return plot_confusion_matrix(self.confusion_matrix(), self.classes, normalize, ax=ax)
+    def plot_confusion_matrix(
+        self, normalize: bool = False, *, threshold: float | None = None, ax: Axes | None = None
+    ) -> Axes:
+        """Draw the confusion matrix, at a threshold if there are two classes; see `learnkit.plot_confusion_matrix`."""
+        return plot_confusion_matrix(self.confusion_matrix(threshold), self.classes, normalize, ax=ax)
 
     def most_confused(self, min_count: int = 1) -> list[tuple[Any, Any, int]]:
         """List pairs of classes that are mixed up, most often first.
@@ -185,7 +201,7 @@ class Interpretation:
         return text
 
     def best_threshold(self, beta: float = 2, thresholds: ArrayLike | None = None) -> tuple[float, float]:
-        """Choose the threshold for several labels per item that gives the best F-beta score.
+        """Choose the threshold that gives the best F-beta score: for several labels per item, or the second of two classes.
 
         Parameters
         ----------
@@ -198,12 +214,13 @@ class Interpretation:
         -------
         threshold, score : float
         """
-        from learnkit.train.metrics import FBeta
-
-        if not self.is_multi:
-            raise DataError("a threshold is for several labels per item; here each item has one class.")
+        if not self.is_multi and len(self.classes) != 2:
+            raise DataError(
+                f"a threshold is for several labels per item, or for two classes; here each item has one of {len(self.classes)}."
+            )
+        probs = self.probs if self.is_multi else self.probs[:, 1]
         tried = np.arange(0.05, 0.96, 0.01) if thresholds is None else np.asarray(thresholds, dtype=float)
-        scores = [FBeta(beta, threshold=float(t))(self.probs, self.targs.astype(float)) for t in tried]
+        scores = [FBeta(beta, threshold=float(t))(probs, self.targs.astype(float)) for t in tried]
         best = int(np.argmax(scores))
         return float(tried[best]), float(scores[best])
 

@@ -13,7 +13,7 @@ from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
 from learnkit.core.old_names import old_attributes
 from learnkit.core.preserve import preserve_rng
-from learnkit.data.check import check_data, first_batch
+from learnkit.data.check import check_data, peek
 from learnkit.data.files import PathLike
 from learnkit.data.joining import batch_len, join
 from learnkit.data.loaders import TensorLoader, generators, split_batch
@@ -178,7 +178,7 @@ def _target_shape(dl: Any) -> Any:
         if hasattr(y, "shape"):
             return shape_of_items(y)
     try:
-        return shape_of_items(first_batch(dl, "val_dl")[1])
+        return shape_of_items(peek(dl, "val_dl")[1])
     except DataError:  # no batch, or a generator that must not be touched
         return None
 

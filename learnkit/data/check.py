@@ -18,7 +18,7 @@ from learnkit.data.targets import Category
 if TYPE_CHECKING:
     from learnkit.data.bunch import DataBunch
 
-__all__ = ["bad_values", "check_data", "first_batch"]
+__all__ = ["bad_values", "check_data", "first_batch", "peek"]
 
 MOST_BYTES = 1 << 28  # of the pictures in memory that are compared with each other
 
@@ -39,6 +39,15 @@ def check_data(data: DataBunch) -> list[str]:
 
 
 def first_batch(dl: Any, name: str) -> tuple[tuple[Any, ...], Any]:
+    """Return inputs and target of the first batch, which must be tensors; see `peek`."""
+    xs, y = peek(dl, name)
+    if not all(isinstance(x, Tensor) for x in xs):
+        kinds = ", ".join(type(x).__name__ for x in xs)
+        raise DataError(f"the inputs of `{name}` must be tensors; got {kinds}. `T(array)` makes one of an array.")
+    return xs, y
+
+
+def peek(dl: Any, name: str) -> tuple[tuple[Any, ...], Any]:
     """Return inputs and target of the first batch, leaving loader and random generators as they were."""
     if iter(dl) is dl:
         raise DataError(f"`{name}` is a generator, which can be used only once: give a list or a loader.")
@@ -49,11 +58,7 @@ def first_batch(dl: Any, name: str) -> tuple[tuple[Any, ...], Any]:
         dl.set_state(state)
     if batch is None:
         raise DataError(f"`{name}` is empty: it gave no batch.")
-    xs, y = split_batch(batch)
-    if not all(isinstance(x, Tensor) for x in xs):
-        kinds = ", ".join(type(x).__name__ for x in xs)
-        raise DataError(f"the inputs of `{name}` must be tensors; got {kinds}. `T(array)` makes one of an array.")
-    return xs, y
+    return split_batch(batch)
 
 
 def bad_values(xs: tuple[Any, ...], y: Any) -> str:

@@ -1,7 +1,7 @@
 """Loaders: anything iterable that gives batches. `DeviceLoader` is the one place where batches are moved.
 
 A batch is a tuple or list whose last element is the target; everything before it is an input of the model:
-`(x, y)`, `(cats, conts, y)`, or `((x1, x2), y)`.
+`(x, y)`, `(cats, conts, y)`, or `((x1, x2), y)`. Or it is a dict, see `learnkit.data.batches`.
 
 What exact resume asks of a loader. Any iterable will do: it is brought to where a fit was interrupted by consuming the
 batches before. A loader that can do better
@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampl
 
 from learnkit.core.device import to_device
 from learnkit.core.errors import DataError, check_positive
+from learnkit.data.batches import bind_inputs, split_batch
 from learnkit.data.dataset import InBatch, ItemDataset
 
 CHUNK_BYTES = 1 << 20  # what `TensorLoader` gathers at once: small enough for a cache, large enough to be worth it
@@ -44,20 +45,6 @@ __all__ = [
     "split_batch",
     "with_dataset",
 ]
-
-
-def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
-    """Split a batch into the tuple of model inputs and the target."""
-    if not isinstance(batch, tuple | list) or len(batch) < 2:
-        shape = f" of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else ""
-        raise DataError(
-            f"a batch must be a tuple (x, y) or (x1, x2, ..., y); got {type(batch).__name__}{shape}. "
-            "If your loader gives no target, add one: it may be a tensor of zeros."
-        )
-    *xs, y = batch
-    if len(xs) == 1 and isinstance(xs[0], tuple | list):
-        return tuple(xs[0]), y
-    return tuple(xs), y
 
 
 def n_batches(dl: Iterable[Any]) -> int | None:
@@ -115,10 +102,14 @@ class DeviceLoader:
         Where to.
     channels_last : bool, default False
         Give pictures the channels-last memory layout.
+    model : nn.Module, optional
+        Whose parameters the inputs of a batch that is a dict are named after.
     """
 
-    def __init__(self, dl: Iterable[Any], device: torch.device, *, channels_last: bool = False) -> None:
-        self.dl, self.device, self.channels_last = dl, device, channels_last
+    def __init__(
+        self, dl: Iterable[Any], device: torch.device, *, channels_last: bool = False, model: Any = None
+    ) -> None:
+        self.dl, self.device, self.channels_last, self.model = dl, device, channels_last, model
 
     def __iter__(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
         return self.move(self.dl)
@@ -126,7 +117,9 @@ class DeviceLoader:
     def move(self, batches: Iterable[Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
         """Give these batches of the loader on the device."""
         for batch in batches:
-            yield to_device(split_batch(batch), self.device, channels_last=self.channels_last)
+            xs, y = split_batch(batch)
+            xs = xs if self.model is None else bind_inputs(self.model, xs)
+            yield to_device((xs, y), self.device, channels_last=self.channels_last)
 
 
 class TensorLoader:

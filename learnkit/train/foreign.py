@@ -100,6 +100,8 @@ class Foreign(Metric):
 
 def _figures(name: str, metric: Any) -> list[str]:
     """Return the columns of one metric: of one per class (`average=None` in torchmetrics) as many as there are classes."""
-    n: Any = getattr(metric, "num_classes", None) or getattr(metric, "num_labels", None)
-    per_class = getattr(metric, "average", "") in (None, "none") and isinstance(n, int) and n > 1
+    n: Any = getattr(metric, "num_classes", None)
+    n = getattr(metric, "num_labels", None) if n is None else n
+    average: Any = getattr(metric, "average", "")
+    per_class = average in (None, "none") and isinstance(n, int) and n > 1
     return [f"{name}_{i}" for i in range(n)] if per_class else [name]

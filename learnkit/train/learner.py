@@ -27,6 +27,7 @@ from learnkit.core.layers import batch_norms, set_trainable
 from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.precision import autocast_for
 from learnkit.core.preserve import model_lock, preserve_model, preserve_rng
+from learnkit.data.batches import bind_inputs
 from learnkit.data.bunch import DataBunch
 from learnkit.data.check import first_batch
 from learnkit.data.files import PathLike
@@ -893,7 +894,7 @@ class Learner:
                 batch = next(iter(dl), None)
             if batch is None:
                 raise DataError("there is no batch to run the model on; pass its inputs as `xs`.")
-            xs = split_batch(batch)[0]
+            xs = bind_inputs(self.model, split_batch(batch)[0])
         return summarize(self.model, xs)
 
     def set_data(self, data: DataBunch) -> None:

@@ -317,8 +317,10 @@ def fit(
     if channels_last:
         model.to(memory_format=torch.channels_last)
     forward = torch.compile(model, backend=compile if isinstance(compile, str) else "inductor") if compile else model
-    trn_dl = DeviceLoader(data.trn_dl, device, channels_last=channels_last)
-    val_dl = None if data.val_dl is None else DeviceLoader(data.val_dl, device, channels_last=channels_last)
+    trn_dl = DeviceLoader(data.trn_dl, device, channels_last=channels_last, model=model)
+    val_dl = (
+        None if data.val_dl is None else DeviceLoader(data.val_dl, device, channels_last=channels_last, model=model)
+    )
     n_trn, n_val = n_batches(data.trn_dl), 0 if data.val_dl is None else n_batches(data.val_dl)
     if n_trn == 0 or (val_dl is not None and n_val == 0):
         raise DataError(_NO_BATCHES.format("training" if n_trn == 0 else "validation"))
@@ -456,7 +458,7 @@ def validate(
     device = model_device(model)
     run = Run(model, torch.optim.SGD([torch.zeros(())]), crit, 0, ())
     run.n_batches, run.batch = n_batches(dl), -1
-    loader = DeviceLoader(dl, device, channels_last=channels_last)
+    loader = DeviceLoader(dl, device, channels_last=channels_last, model=model)
     check_activation(activation)
     scorers, reading = as_metrics(metrics, target=target), read(crit, target, activation)
     autocast = autocast_for(precision, device)

@@ -81,7 +81,7 @@ def _penalty(
     groups: nn.Module | Sequence[LayerGroup], weights: float | Sequence[float], size: Callable[[Tensor], Tensor]
 ) -> RegFn:
     params = [list(groups.parameters())] if isinstance(groups, nn.Module) else group_params(groups)
-    factors = [float(weight) for weight in ([weights] * len(params) if isinstance(weights, int | float) else weights)]
+    factors = [float(weights)] * len(params) if isinstance(weights, int | float) else [float(w) for w in weights]
     if len(factors) != len(params):
         raise ValueError(
             f"`weights` must be one number, or one per layer group: there are {len(params)} group(s) and {len(factors)} "

@@ -89,7 +89,7 @@ def predict(
     y: Any = None
     try:
         with evaluating(model), preserve_rng(*generators(dl)):
-            for xs, y in DeviceLoader(dl, device, channels_last=channels_last):
+            for xs, y in DeviceLoader(dl, device, channels_last=channels_last, model=model):
                 with autocast():
                     output = model(*xs)
                 output, _ = split_output(output, whole=whole)

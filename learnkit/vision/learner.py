@@ -22,8 +22,8 @@ from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.dataset import ItemDataset
 from learnkit.data.files import PathLike
-from learnkit.data.labels import one_spelling
 from learnkit.data.joining import stack
+from learnkit.data.labels import one_spelling
 from learnkit.data.loaders import ItemLoader
 from learnkit.data.targets import Category
 from learnkit.train.events import Callback

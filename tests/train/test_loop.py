@@ -505,7 +505,10 @@ def test_empty_validation_loader_without_length_is_an_error():
     [
         ([x for x, _ in batches()], r"must be a tuple \(x, y\).*got Tensor of shape \(8, 6\).*no target, add one"),
         ([(x,) for x, _ in batches()], r"must be a tuple \(x, y\).*add one"),
-        ([{"x": x, "y": y} for x, y in batches()], r"must be a tuple \(x, y\).*got dict"),
+        (
+            [{"x": x, "z": y} for x, y in batches()],
+            r"must hold inputs, and the target under one of the names y, target,",
+        ),
     ],
 )
 def test_batch_without_target(loader, words):

@@ -139,6 +139,8 @@ def only_broadcasts(judge: Callable[[Any, Any], Any], pred: Tensor, y: Tensor) -
         as_given = _spread(judge, pred, [y, *(y[order] for order in orders)])
     except Exception:
         return None
+    if as_given > 1e-4:
+        return False
     spreads = []
     for aligned_pred, shape in ((pred, pred.shape), (pred.reshape(y.shape), y.shape)):
         try:
@@ -149,7 +151,7 @@ def only_broadcasts(judge: Callable[[Any, Any], Any], pred: Tensor, y: Tensor) -
             continue
     if not spreads or max(spreads) < 1e-5:
         return None
-    return as_given < 1e-2 * max(spreads)
+    return as_given < 1e-2 * max(spreads)  # what moves is no more than rounding
 
 
 def _orders(n: int, device: torch.device) -> Iterable[Tensor]:

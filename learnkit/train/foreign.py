@@ -82,7 +82,8 @@ class Foreign(Metric):
     def compute(self) -> Any:
         """Pass on."""
         value = self.metric.compute()
-        return value if isinstance(value, Mapping | tuple | list) or getattr(value, "ndim", 0) else float(value)
+        several = isinstance(value, Mapping | tuple | list) or getattr(value, "ndim", 0) > 0
+        return value if several else float(value)
 
     def rehearse(self, preds: Any, targs: Any) -> tuple[str, ...]:
         """Return the columns that a copy has after a batch.

@@ -80,7 +80,7 @@ def l2_penalty(groups: nn.Module | Sequence[LayerGroup], weights: float | Sequen
 def _penalty(
     groups: nn.Module | Sequence[LayerGroup], weights: float | Sequence[float], size: Callable[[Tensor], Tensor]
 ) -> RegFn:
-    params = [list(groups.parameters())] if isinstance(groups, nn.Module) else group_params(groups)
+    params: list[list[Tensor]] = [[*groups.parameters()]] if isinstance(groups, nn.Module) else group_params(groups)
     factors = [float(weights)] * len(params) if isinstance(weights, int | float) else [float(w) for w in weights]
     if len(factors) != len(params):
         raise ValueError(

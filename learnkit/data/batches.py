@@ -46,10 +46,11 @@ def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
 def _split_dict(batch: Mapping[Any, Any]) -> tuple[tuple[Any, ...], Any]:
     found = [name for name in TARGET_NAMES if name in batch]
     if len(found) != 1 or len(batch) < 2:
-        reason = "holds none of them" if not found else "holds nothing else" if len(batch) < 2 else f"holds {found}"
+        reason = "the target twice" if len(found) > 1 else "nothing but a target" if found else "no target"
         raise DataError(
-            f"a batch that is a dict must hold inputs, and the target under one of the names {', '.join(TARGET_NAMES)}; this "
-            f"one {reason} (its names: {', '.join(map(str, batch))}). Or give tuples (x, y)."
+            f"a batch must be a tuple (x, y), or a dict of inputs with the target under one of the names "
+            f"{', '.join(TARGET_NAMES)}; got dict with {reason} (its names: {', '.join(map(str, batch))}). If your loader gives "
+            "no target, add one: it may be a tensor of zeros."
         )
     inputs = NamedInputs((name, value) for name, value in batch.items() if name != found[0])
     return (tuple(inputs.values()) if len(inputs) == 1 else (inputs,)), batch[found[0]]

@@ -507,7 +507,7 @@ def test_empty_validation_loader_without_length_is_an_error():
         ([(x,) for x, _ in batches()], r"must be a tuple \(x, y\).*add one"),
         (
             [{"x": x, "z": y} for x, y in batches()],
-            r"must hold inputs, and the target under one of the names y, target,",
+            r"must be a tuple \(x, y\), or a dict .* names y, target, .*got dict with no target",
         ),
     ],
 )

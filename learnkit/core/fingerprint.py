@@ -10,6 +10,7 @@ import enum
 import hashlib
 import sys
 import sysconfig
+import types
 from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,15 @@ _PLAIN = (
     torch.Size,
     slice,
     range,
+)
+_BUILT_IN = (
+    BuiltinFunctionType,
+    np.ufunc,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
 )
 _PATHS = (sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"])
 _OURS = str(Path(__file__).parents[1])
@@ -122,7 +132,7 @@ def _parts(value: Any, seen: dict[int, int]) -> Iterator[str | bytes]:
         yield from _module(value)
     elif isinstance(value, type):
         yield from _class(value, seen)
-    elif isinstance(value, BuiltinFunctionType | np.ufunc) or type(value).__module__ == "builtins":
+    elif isinstance(value, _BUILT_IN):
         owner = getattr(value, "__self__", None)
         if owner is not None and not isinstance(owner, ModuleType):
             raise _Unknown

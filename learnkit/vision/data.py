@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["ImageClassifierData"]
+
+Tfms = tuple[Any, Any] | Callable[..., Any]
 
 
 class ImageClassifierData(DataBunch):
@@ -135,7 +137,7 @@ class ImageClassifierData(DataBunch):
         cls,
         path: PathLike,
         bs: int = 64,
-        tfms: tuple[Any, Any] = (None, None),
+        tfms: Tfms = (None, None),
         trn_name: str = "train",
         val_name: str = "valid",
         test_name: str | None = None,
@@ -219,7 +221,7 @@ class ImageClassifierData(DataBunch):
         folder: str,
         csv_fname: PathLike,
         bs: int = 64,
-        tfms: tuple[Any, Any] = (None, None),
+        tfms: Tfms = (None, None),
         val_idxs: ArrayLike | None = None,
         suffix: str = "",
         test_name: str | None = None,
@@ -321,7 +323,7 @@ class ImageClassifierData(DataBunch):
         test_name: str | None = None,
         num_workers: int | None = None,
         suffix: str = "",
-        tfms: tuple[Any, Any] = (None, None),
+        tfms: Tfms = (None, None),
         bs: int = 64,
         continuous: bool = False,
         *,
@@ -454,7 +456,7 @@ class ImageClassifierData(DataBunch):
         mistakes: Mistakes,
         val_idxs: ArrayLike | None,
         bs: int,
-        tfms: tuple[Any, Any],
+        tfms: Tfms,
         test_name: str | None,
         num_workers: int | None,
         on_error: str,
@@ -503,7 +505,7 @@ class ImageClassifierData(DataBunch):
         trn: tuple[ArrayLike, ArrayLike],
         val: tuple[ArrayLike, ArrayLike] | None,
         bs: int = 64,
-        tfms: tuple[Any, Any] = (None, None),
+        tfms: Tfms = (None, None),
         classes: Sequence[Any] | None = None,
         test: ArrayLike | None = None,
         num_workers: int | None = None,
@@ -598,7 +600,7 @@ class ImageClassifierData(DataBunch):
         test: Any,
         target: Target,
         bs: int,
-        tfms: tuple[Any, Any],
+        tfms: Tfms,
         num_workers: int | None,
         balanced: bool = False,
         cache: PathLike | None = None,

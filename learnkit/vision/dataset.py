@@ -66,7 +66,11 @@ class ImageDataset(ItemDataset):
                 items = items.transpose(0, 2, 3, 1)
             super().__init__(items, y, _opener_of_rows(tfm), tfm)
         else:
-            files = [items] if isinstance(items, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(items, "read") else items
+            files = (
+                [items]
+                if isinstance(items, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(items, "read")
+                else items
+            )
             super().__init__([_as_item(item) for item in files], y, _opener_of_files(tfm), tfm)
 
     @property

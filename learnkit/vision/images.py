@@ -34,7 +34,7 @@ __all__ = [
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Picture = str | os.PathLike[str] | bytes | IO[bytes]
+Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
 IMAGE_EXTENSIONS = frozenset(
     [
@@ -130,7 +130,7 @@ def open_image(fn: Picture, *, max_value: float | None = None) -> NDArray[np.flo
 def read_rgb(fn: Picture, max_value: float | None = None) -> Image.Image:
     """Read a picture as an 8-bit RGB PIL image; see `open_image`."""
     try:
-        with Image.open(io.BytesIO(fn) if isinstance(fn, bytes) else fn) as file:
+        with Image.open(io.BytesIO(fn) if isinstance(fn, bytes | bytearray | memoryview) else fn) as file:
             file.load()  # first of all, and before the file is closed: what is read of it later is read of a whole picture
             image = _in_8_bits(file, max_value)
             turn = _TURNS.get(_orientation(file))
@@ -150,7 +150,11 @@ def picture_name(fn: Picture) -> str:
     """Name a picture for messages."""
     if isinstance(fn, str | os.PathLike):
         return str(fn)
-    return f"(of {len(fn):,} bytes)" if isinstance(fn, bytes) else str(getattr(fn, "name", type(fn).__name__))
+    return (
+        f"(of {len(fn):,} bytes)"
+        if isinstance(fn, bytes | bytearray | memoryview)
+        else str(getattr(fn, "name", type(fn).__name__))
+    )
 
 
 def _reason(exc: Exception) -> str:

@@ -7,7 +7,7 @@ flipped in one interpolation. Pixels stay `uint8` until whole batches are normal
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +30,8 @@ __all__ = [
     "tfms_from_model",
     "tfms_from_stats",
 ]
+
+AugTfms = Augment | Callable[..., Any] | Sequence[Any] | None
 
 
 class CropType(StrEnum):
@@ -84,7 +86,7 @@ class ImageTransforms:
         self,
         sz: int | None,
         stats: Any = None,
-        aug_tfms: Sequence[Any] | None = None,
+        aug_tfms: AugTfms = None,
         *,
         crop: str = "center",
         pad: int = 0,
@@ -194,7 +196,7 @@ class ImageTransforms:
 def tfms_from_stats(
     stats: Any,
     sz: int,
-    aug_tfms: Sequence[Any] | None = None,
+    aug_tfms: AugTfms = None,
     max_zoom: float | None = None,
     pad: int = 0,
     crop_type: str | None = None,
@@ -248,7 +250,7 @@ def tfms_from_stats(
 def tfms_from_model(
     arch: Any,
     sz: int,
-    aug_tfms: Sequence[Any] | None = None,
+    aug_tfms: AugTfms = None,
     max_zoom: float | None = None,
     pad: int = 0,
     crop_type: str | None = None,

@@ -35,7 +35,7 @@ def test_a_text_is_no_list_of_labels() -> None:
         with pytest.raises(DataError, match=r"item 0 has 'cat dog'. Write \['cat', 'dog'\]"):
             several(["cat dog"])
         with pytest.raises(DataError, match="item 1 has 3"):
-            several([["cat"], 3])
+            several([["cat"], 3])  # type: ignore[list-item]
     with pytest.raises(DataError, match=r"that of item 1 is the list \['b'\].*`MultiCategory`"):
         Category.from_labels(["a", ["b"]])
 

@@ -15,6 +15,8 @@ from learnkit.core.errors import TrainingError
 from learnkit.vision import ConvLearner, ImageClassifierData, ImageInterpretation, ImageTransforms
 from learnkit.vision import precompute as precompute_module
 
+tfm_state: list[float] = [1.0]  # what a transform reads from outside itself
+
 X = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 Y = np.arange(8) % 2
 ARCH = "squeezenet1_1"
@@ -72,7 +74,7 @@ def test_one_number_is_the_dropout_of_every_layer_and_none_the_courses(tmp_path:
     assert drops(learn) == [0.5, 0.5]
     assert drops(ConvLearner.pretrained(ARCH, data, weights=False, ps=0.4, xtra_fc=[])) == [0.4]  # nothing to warn of
     again = load_learner(learn.export(tmp_path / "m"))
-    assert drops(again) == [0.5, 0.5]  # type: ignore[arg-type]
+    assert drops(again) == [0.5, 0.5]
     with pytest.raises(TypeError, match="`ps` must be a number or a list"):
         ConvLearner.pretrained(ARCH, data, weights=False, ps="0.5")  # type: ignore[arg-type]
 
@@ -143,9 +145,6 @@ def test_a_transform_that_changes_is_heard(tmp_path: Path, kind: Any) -> None:
     assert len(kept) == (0 if kind is Hidden else len(kept))
 
 
-tfm_state = [1.0]
-
-
 def test_a_body_that_changes_is_heard(tmp_path: Path) -> None:
     body = Dimmed()
     learn = ConvLearner.pretrained(body, load(tmp_path), weights=False, precompute=True, xtra_fc=[4])
@@ -186,10 +185,10 @@ def test_names_with_dollars_and_underscores_are_drawn_as_text(tmp_path: Path) ->
     texts = [text.get_text() for text in said.plot_roc().get_legend().get_texts()]  # type: ignore[union-attr]
     assert [text.strip().split(" ")[0] for text in texts] == names
     data = load(tmp_path, classes=names[:2])
-    data.show_batch().canvas.draw()
+    data.show_batch(1, 2).canvas.draw()
     learn = ConvLearner.pretrained(ARCH, data, weights=False, xtra_fc=[4])
     learn.cam(0).plot().canvas.draw()
-    said.plot_confusion_matrix().figure.canvas.draw()  # type: ignore[attr-defined]
+    said.plot_confusion_matrix().figure.canvas.draw()
     assert "$a_b_c$" in said.report()
 
 

@@ -202,6 +202,8 @@ class ConvLearner(Learner):
                 say(
                     "the pictures are not normalised as these weights expect: give the data `tfms=tfms_from_model(...)`."
                 )
+        if crit is _labels_of_others and data.target is not None:
+            learn.activation = data.target.activation  # only what is measured is not known
         learn.precompute = precompute
         learn.recipe = recipe
         return learn

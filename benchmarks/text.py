@@ -35,6 +35,7 @@ from learnkit.datasets import glove_file, movie_sentences, shakespeare_files, tw
 from learnkit.text import (
     Field,
     LanguageModelData,
+    TextClassifierData,
     TextData,
     TextEnsemble,
     TextLearner,
@@ -324,6 +325,38 @@ def sentiment(frame: pd.DataFrame, val: NDArray[Any], seeds: int, lm_extra: Any)
     print(f"the {seeds} fine-tuned together: {together.mean():.4f}")
 
 
+def bags(seeds: int) -> None:
+    """Bags of words and pairs: naive Bayes' weights, learnt on, against scikit-learn's logistic regression."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    films, tweeted = movie_sentences(), tweets_frame()
+    films["label"] = np.where(films["valence"] > 0, "positive", "negative")
+    tweeted = tweeted[tweeted["sentiment"] != "neutral"].rename(columns={"sentiment": "label"}).reset_index(drop=True)
+    for name, frame in (("film sentences", films), ("tweets", tweeted)):
+        val = get_cv_idxs(len(frame), val_pct=0.2, seed=42)
+        train, valid = frame.drop(index=val), frame.iloc[val]
+        veczr = CountVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", binary=True)
+        trn_bow, val_bow = veczr.fit_transform(train["text"]), veczr.transform(valid["text"])
+        print(
+            f"{name}: {trn_bow.shape[0]:,} to train on, {val_bow.shape[0]:,} to validate on, {trn_bow.shape[1]:,} features"
+        )
+        for penalty in (0.1, 0.3, 1.0, 3.0):
+            start = time.perf_counter()
+            model = LogisticRegression(C=penalty, max_iter=1000).fit(trn_bow, train["label"])
+            score, cost = model.score(val_bow, valid["label"]), time.perf_counter() - start
+            print(f"  scikit-learn, C={penalty:<4}          accuracy {score:.4f}  {cost:5.1f} s")
+        for seed in range(seeds):
+            seed_everything(seed)
+            md = TextClassifierData.from_bow(trn_bow, train["label"], val_bow, valid["label"], 2000)
+            learn = md.dotprod_nb_learner()
+            start = time.perf_counter()
+            with learn.no_progress():
+                results = learn.fit(0.02, 3, wds=1e-6, cycle_len=1)
+            cost = time.perf_counter() - start
+            print(f"  dotprod_nb_learner, seed {seed}    accuracy {results['accuracy']:.4f}  {cost:5.1f} s")
+
+
 def tf_idf(train: pd.DataFrame, valid: pd.DataFrame) -> float:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -369,7 +402,7 @@ def classify(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=("tokens", "lm", "movies", "tweets"))
+    parser.add_argument("what", nargs="+", choices=("tokens", "lm", "movies", "tweets", "bags"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--lr", type=float, default=5e-3)
@@ -382,7 +415,7 @@ def main() -> None:
         elif what == "lm":
             lm(args.epochs, args.lr, args.rounds)
         else:
-            {"movies": movies, "tweets": tweets}[what](args.rounds)
+            {"movies": movies, "tweets": tweets, "bags": bags}[what](args.rounds)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import get_ax
 from learnkit.data.bunch import DataBunch
 from learnkit.train.archive import digest
-from learnkit.train.events import Callback
+from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
@@ -112,7 +112,7 @@ class CollabLearner(Learner):
             opt_fn or (sparse_opt if getattr(model, "sparse", False) else dense_opt),
             crit,
             metrics,
-            [*own, *(callbacks or ())],
+            [*own, *check_callbacks(callbacks)],
             factors_and_biases,
             device=device,
             precision=precision,

@@ -13,6 +13,7 @@ from learnkit.text.awd_lstm import (
     repackage_var,
     seq2seq_reg,
 )
+from learnkit.text.bow import BowLoader, DotProdNB, TextClassifierData, log_count_ratios
 from learnkit.text.callbacks import NTASGD, ResetState, ScaleRateByLength, SkipScores
 from learnkit.text.classifier import PoolingHead, TextClassifier
 from learnkit.text.data import TextData
@@ -34,7 +35,9 @@ __all__ = [
     "AWDLSTM",
     "NTASGD",
     "BPTTLoader",
+    "BowLoader",
     "Corpus",
+    "DotProdNB",
     "Encoded",
     "Encoder",
     "EncoderLearner",
@@ -52,6 +55,7 @@ __all__ = [
     "SkipScores",
     "SpacyTokenizer",
     "TextClassifier",
+    "TextClassifierData",
     "TextData",
     "TextEnsemble",
     "TextItem",
@@ -66,6 +70,7 @@ __all__ = [
     "generate",
     "join_tokens",
     "load_vectors",
+    "log_count_ratios",
     "nearest_words",
     "repackage_var",
     "seq2seq_reg",

@@ -34,7 +34,7 @@ from learnkit.text.tokens import SPECIAL
 from learnkit.text.vocab import Vocab
 from learnkit.train.archive import digest
 from learnkit.train.checkpoint import check_same_layers, read_meta, read_weights, save_model
-from learnkit.train.events import Callback
+from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
@@ -247,7 +247,12 @@ class LanguageLearner(EncoderLearner):
             opt_fn,
             crit,
             metrics,
-            [ResetState(), ScaleRateByLength(data.bptt), *([] if compile else [SkipScores()]), *(callbacks or ())],
+            [
+                ResetState(),
+                ScaleRateByLength(data.bptt),
+                *([] if compile else [SkipScores()]),
+                *check_callbacks(callbacks),
+            ],
             settings=settings,
             device=device,
             precision=precision,

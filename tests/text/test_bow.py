@@ -43,7 +43,7 @@ def test_before_it_learns_the_model_is_naive_bayes(c: int) -> None:
 def test_batches_hold_what_is_in_each_bag() -> None:
     bow, y = bags()
     for shuffle in (False, True):
-        found = {}
+        found: dict[int, list[int]] = {}
         for x, _ in BowLoader(bow, np.arange(len(y)), 7, shuffle):
             assert x.dtype == torch.int64
         for x, label in BowLoader(bow, np.arange(len(y)), 7, shuffle):

@@ -207,12 +207,14 @@ class TextClassifierData(DataBunch):
 
         Parameters
         ----------
-        trn_bow, val_bow : sparse matrix or array of shape (n, n_features)
+        trn_bow : sparse matrix or array of shape (n, n_features)
             A feature whose number is not zero is in the text; how often does not count.
-        trn_y, val_y : sequence of shape (n,)
+        trn_y : sequence of shape (n,)
             A label per text.
+        val_bow, val_y
+            The same of the validation set.
         sl : int, optional
-            Look at most at so many features of a text, those whose ratios say most; all by default.
+            Look at no more than so many features of a text, those whose ratios say most; all by default.
         test_bow : sparse matrix or array, optional
             Texts to predict.
         path : path-like, default "."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 
 from learnkit.core.device import seed_everything
 from learnkit.core.errors import DataError, MissingExtraError
+from learnkit.core.layers import model_device
 from learnkit.core.preserve import preserve_rng
 from learnkit.tabular.columns import train_cats
 from learnkit.tabular.data import ColumnarModelData
 from learnkit.tabular.learner import TabularLearner
 from learnkit.tabular.preprocess import proc_df
+from learnkit.train.predictions import predict
 
 __all__ = ["TabularClassifier", "TabularRegressor"]
 
@@ -64,7 +68,10 @@ class _TabularEstimator(BaseEstimator):
         return tags
 
     def _check_X(self, X: Any, y: Any = "no_validation", *, reset: bool) -> pd.DataFrame:
-        """Return `X` as a frame, after scikit-learn's own checks of names, numbers and sizes."""
+        """Return `X` as a frame with the names of training, after scikit-learn's own checks of names, numbers and sizes.
+
+        An array for a frame, or the reverse, is taken by position, with scikit-learn's warning.
+        """
         try:
             from sklearn.utils.validation import validate_data
         except ImportError as exc:
@@ -77,11 +84,25 @@ class _TabularEstimator(BaseEstimator):
                 raise DataError(
                     f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required: the frame has no columns."
                 )
-            return X
-        if not (isinstance(y, str) and y == "no_validation"):
-            validate_data(self, X, y, reset=reset, skip_check_array=True)  # asks for a target, and says so
-        array = validate_data(self, X, reset=reset, ensure_all_finite="allow-nan")
-        return pd.DataFrame(array, columns=pd.Index([f"x{j}" for j in range(array.shape[1])]))
+            frame = X
+        elif not reset and self._takes_text() and np.ndim(X) == 2:
+            array = np.asarray(X, dtype=object)  # explainers make arrays of frames, text and numbers side by side
+            validate_data(self, array, reset=False, skip_check_array=True)
+            frame = pd.DataFrame(array).infer_objects()
+        else:
+            if not (isinstance(y, str) and y == "no_validation"):
+                validate_data(self, X, y, reset=reset, skip_check_array=True)  # asks for a target, and says so
+            array = validate_data(self, X, reset=reset, ensure_all_finite="allow-nan")
+            frame = pd.DataFrame(array, columns=pd.Index([f"x{j}" for j in range(array.shape[1])]))
+        if reset:
+            self._columns = list(frame.columns)
+        elif set(frame.columns) != set(self._columns):
+            frame = frame.set_axis(self._columns, axis=1)
+        return frame
+
+    def _takes_text(self) -> bool:
+        mapper = self.learner_.data.mapper
+        return mapper is not None and any(getattr(column, "values", None) == "text" for column in mapper.columns)
 
     def _fit(self, frame: pd.DataFrame, y: NDArray[Any], *, is_reg: bool) -> None:
         check_consistent_length(frame, y)
@@ -108,11 +129,38 @@ class _TabularEstimator(BaseEstimator):
         )  # fmt: skip
         self.learner_: TabularLearner = learn
 
-    def _predict(self, X: Any) -> NDArray[Any]:
+    def _scores(self, X: Any) -> NDArray[np.float64]:
+        """Return the network's raw scores `(n, c)`, the same for a row whichever rows are beside it."""
         check_is_fitted(self)
         frame = self._check_X(X, reset=False)
-        preds = self.learner_.predict_df(frame)
-        return np.asarray(preds)
+        return predict(_InDouble(self.learner_.model), self.learner_.dl_from_df(frame)).preds
+
+
+class _InDouble(nn.Module):
+    """A trained network that computes in float64.
+
+    The order in which a matrix product adds up depends on the size of the batch. In float32 that shows in the seventh
+    digit of a prediction, so that a row alone differs from the same row among others; in float64 in the sixteenth.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        if model_device(model).type == "mps":  # which has no float64
+            self.model.cpu()
+        self.model.double()
+
+    def forward(self, cats: Tensor, conts: Tensor) -> Tensor:
+        return self.model(cats, conts.double())
+
+
+def _unmixed(y: Any) -> Any:
+    """Return labels that are of one type; numpy would make text of a list that mixes 1 and "a"."""
+    listed = isinstance(y, list | tuple) or np.dtype(object) == getattr(y, "dtype", None)
+    kinds = {isinstance(label, str) for label in y} if listed else set()
+    if len(kinds) > 1:
+        raise DataError("`y` mixes text and other types; make all labels text, str(label) for each.")
+    return y
 
 
 class TabularClassifier(ClassifierMixin, _TabularEstimator):
@@ -182,7 +230,7 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):
             If `X` or `y` is not fit to learn from: shapes, infinite values, a single class.
         """
         frame = self._check_X(X, y, reset=True)
-        labels = column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y"), warn=True)
+        labels = column_or_1d(check_array(_unmixed(y), ensure_2d=False, dtype=None, input_name="y"), warn=True)
         check_classification_targets(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
@@ -202,7 +250,8 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):
         array of shape (n, n_classes)
             In the order of `classes_`; rows sum to 1.
         """
-        probs = np.exp(self._predict(X).astype(np.float64))
+        scores = self._scores(X)
+        probs = np.exp(scores - scores.max(1, keepdims=True))
         return probs / probs.sum(1, keepdims=True)
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -216,7 +265,7 @@ class TabularClassifier(ClassifierMixin, _TabularEstimator):
         -------
         array of shape (n,)
         """
-        best = self._predict(X).argmax(1)
+        best = self._scores(X).argmax(1)
         return self.classes_[best]
 
 
@@ -284,5 +333,5 @@ class TabularRegressor(RegressorMixin, _TabularEstimator):
         -------
         array of shape (n,) or (n, n_targets)
         """
-        preds = self._predict(X).astype(np.float64)
-        return preds * self.y_std_ + self.y_mean_
+        preds = self._scores(X)
+        return (preds[:, 0] if np.ndim(self.y_mean_) == 0 else preds) * self.y_std_ + self.y_mean_

@@ -21,15 +21,7 @@ from learnkit.tabular import TabularClassifier, TabularRegressor
 SMALL: dict[str, Any] = {"szs": (32,), "epochs": 12, "bs": 16, "device": "cpu"}
 
 
-def known_failures(estimator):
-    """Documented in docs/tabular.md."""
-    return {
-        "check_methods_subset_invariance": "float32 sums depend on the batch in the seventh digit; the check wants 1e-7",
-        "check_methods_sample_order_invariance": "as above",
-    }
-
-
-@parametrize_with_checks([TabularClassifier(**SMALL), TabularRegressor(**SMALL)], expected_failed_checks=known_failures)
+@parametrize_with_checks([TabularClassifier(**SMALL), TabularRegressor(**SMALL)])
 @pytest.mark.filterwarnings("default")  # the checks feed odd data on purpose
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -98,3 +90,65 @@ def test_bad_input():
         TabularClassifier(**SMALL).fit(np.full((10, 2), np.inf), np.arange(10) % 2)
     with pytest.raises(ValueError, match="no rows"):
         TabularClassifier(**SMALL).fit(pd.DataFrame({"a": []}), [])
+
+
+@pytest.mark.parametrize("arch", ["mlp", "ple"])
+def test_a_row_alone_gets_what_it_gets_among_others(table, arch):
+    X, y = table
+    model = TabularClassifier(random_state=0, arch=arch, szs=(200, 100), epochs=2, device="cpu").fit(X, y)
+    regressor = TabularRegressor(random_state=0, arch=arch, szs=(200, 100), epochs=2, device="cpu").fit(X, y == "yes")
+    order = np.random.default_rng(0).permutation(len(X))
+    for method in (model.predict_proba, regressor.predict):
+        together = method(X)
+        for size in (1, 7, 64):
+            apart = np.concatenate([method(X[i : i + size]) for i in range(0, len(X), size)])
+            np.testing.assert_allclose(apart, together, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(method(X.iloc[order]), together[order], rtol=1e-12, atol=1e-12)
+    ours = np.exp(model.learner_.predict_df(X))
+    np.testing.assert_allclose(model.predict_proba(X), ours, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names")
+def test_arrays_for_frames_and_frames_for_arrays_by_position(table):
+    """Explainers and other tools make one of the other."""
+    X, y = table
+    model = TabularClassifier(cat_flds=["Code"], random_state=0, **SMALL).fit(X, y)
+    expected = model.predict_proba(X)
+    np.testing.assert_array_equal(model.predict_proba(X.to_numpy()), expected)
+    np.testing.assert_array_equal(model.predict_proba(X.to_numpy().tolist()), expected)
+    np.testing.assert_array_equal(model.predict_proba(X.set_axis(range(3), axis=1)), expected)
+    with pytest.raises(ValueError, match="features"):
+        model.predict(X.to_numpy()[:, :2])
+    numbers = X[["Km", "Code"]]
+    on_frame = TabularClassifier(random_state=0, **SMALL).fit(numbers, y)
+    on_array = TabularClassifier(random_state=0, **SMALL).fit(numbers.to_numpy(), y)
+    for fitted in (on_frame, on_array):
+        np.testing.assert_array_equal(fitted.predict_proba(numbers), fitted.predict_proba(numbers.to_numpy()))
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        on_frame.predict(numbers.to_numpy())
+    by_number = TabularClassifier(random_state=0, **SMALL).fit(numbers.set_axis([5, 3], axis=1), y)
+    np.testing.assert_array_equal(
+        by_number.predict(numbers.to_numpy()), by_number.predict(numbers.set_axis([5, 3], axis=1))
+    )
+
+
+def test_a_column_without_a_value_in_one_fold(table):
+    X, y = table
+    X.loc[X.index < 150, "Late"] = np.nan
+    X.loc[X.index >= 150, "Late"] = 1.0
+    with pytest.warns(UserWarning, match="hold no value at all and are left out: Late"):
+        model = TabularClassifier(random_state=0, **SMALL).fit(X[:150], y[:150])
+    with pytest.warns(UserWarning, match="are ignored: Late"):
+        by_name = model.predict_proba(X[150:])
+    with pytest.warns(UserWarning):  # noqa: PT030
+        np.testing.assert_array_equal(model.predict_proba(X[150:].to_numpy()), by_name)
+
+
+def test_labels_of_two_types_and_a_name_for_a_list(table):
+    X, y = table
+    mixed: list[Any] = [[1, "a"] * 150, np.array([1, "a"] * 150, dtype=object)]
+    for labels in mixed:
+        with pytest.raises(ValueError, match="mixes text and other types"):
+            TabularClassifier(**SMALL).fit(X, labels)
+    with pytest.raises(TypeError, match=r"`cat_flds` must be a list of column names; write \['Code'\]"):
+        TabularClassifier(cat_flds="Code", **SMALL).fit(X, y)

@@ -5,6 +5,7 @@ It is saved with the model as JSON and prepares raw rows months later. Plain pan
 
 from __future__ import annotations
 
+import datetime
 import json
 import warnings
 from collections.abc import Sequence
@@ -384,7 +385,8 @@ def plain(level: Any, values: str) -> Any:
     if values == "text":
         return str(level) if isinstance(level, str) else level
     if values == "date":
-        return pd.Timestamp(level).isoformat() if not isinstance(level, str) else level
+        # A number is no date, though pandas would read one as nanoseconds.
+        return pd.Timestamp(level).isoformat() if isinstance(level, datetime.date | np.datetime64) else level
     if values == "other":
         return str(level)
     item = level.item() if isinstance(level, np.generic) else level

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from learnkit import Category
+from learnkit import Category, DataError
 from learnkit.tabular import ColumnarModelData, MixedInputModel
 from learnkit.tabular.architecture import build_model
 
@@ -43,3 +43,28 @@ def test_a_model_is_made_again_of_its_description(tmp_path, arch):
     config = json.loads(json.dumps(learn.config))
     edges = torch.zeros(config["n_cont"], config["n_edges"]) if arch == "ple" else None
     assert repr(build_model(config, edges)) == repr(learn.model)
+
+
+def test_y_range_must_hold_the_training_targets(tmp_path):
+    df = pd.DataFrame({"Km": np.linspace(0, 1, 12)})
+    y = np.linspace(10, 20, 12)
+    md = ColumnarModelData.from_data_frame(tmp_path, [11], df, y, bs=4)
+    with pytest.raises(DataError, match="the training targets go from 10 to 19.0909, outside `y_range` 0 to 1"):
+        md.get_learner(y_range=(0, 1))
+    md.get_learner(y_range=(10, 20))
+    with pytest.warns(UserWarning, match="the validation targets go from 20 to 20, outside `y_range` 0 to 19.5"):
+        md.get_learner(y_range=(0, 19.5))
+    several = ColumnarModelData.from_data_frame(tmp_path, [11], df, np.stack([y, y * 9], axis=1), bs=4)
+    with pytest.raises(DataError, match="go from 10 to 171.818, outside"):
+        several.get_learner(y_range=(0, 25))
+    with pytest.raises(ValueError, match="lowest < highest"):
+        md.get_learner(y_range=(20, 0))
+
+
+@pytest.mark.parametrize(
+    ("y", "options"), [(["a", "b"] * 6, {"is_reg": False}), (np.eye(2, dtype=int)[[0, 1] * 6], {"is_multi": True})]
+)
+def test_y_range_is_nothing_for_classes(tmp_path, y, options):
+    md = ColumnarModelData.from_data_frame(tmp_path, [11], pd.DataFrame({"Km": np.arange(12.0)}), y, bs=4, **options)
+    with pytest.raises(DataError, match="`y_range` squeezes the values of a regression; here 2 classes are predicted"):
+        md.get_learner(y_range=(0, 1))

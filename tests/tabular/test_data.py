@@ -1,5 +1,7 @@
 """`ColumnarModelData`: what batches look like, what kinds of targets there are, and what is refused."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -194,3 +196,75 @@ def test_read_only_arrays_are_taken_as_they_are(tmp_path):
     for is_reg in (None, True, False):
         md = ColumnarModelData.from_arrays(tmp_path, [0, 7], xs, y, 2, test_xs=xs, is_reg=is_reg)
         assert md.val_y.reshape(-1).tolist() == [0, 7]
+
+
+def sales(n: int) -> pd.DataFrame:
+    return pd.DataFrame({"State": ["HE", "BY"] * (n // 2), "Km": np.arange(n) * 1.0, "Sales": np.arange(n) * 1.0})
+
+
+def test_a_frame_of_validation_rows_of_its_own(tmp_path):
+    trn, val = sales(20), sales(6).assign(State="SH")
+    df, y, _, mapper = proc_df(trn, "Sales")
+    with pytest.warns(UserWarning, match="never seen in training"):
+        val_df, val_y, _, _ = proc_df(val, "Sales", mapper=mapper)
+    assert y is not None
+    assert val_y is not None
+    md: Any = ColumnarModelData.from_data_frames(tmp_path, df, val_df[["Km", "State"]], y, val_y, bs=8, test_df=val_df)
+    joined, joined_y, _, _ = proc_df(pd.concat([trn, val]), "Sales")
+    assert joined_y is not None
+    with pytest.warns(UserWarning, match="never seen in training"):
+        same: Any = ColumnarModelData.from_data_frame(tmp_path, range(20, 26), joined, joined_y, bs=8)
+    assert md.val_y.tolist() == same.val_y.tolist() == list(range(6))
+    assert md.val_dl.tensors[0].tolist() == same.val_dl.tensors[0].tolist() == [[0]] * 6
+    assert md.trn_dl.tensors[0].tolist() == same.trn_dl.tensors[0].tolist()
+    assert len(md.test_dl.tensors[0]) == 6
+    assert md.mapper == mapper
+
+
+def test_a_frame_that_was_prepared_otherwise_is_refused(tmp_path):
+    """Its codes mean other categories."""
+    df, y, _, mapper = proc_df(sales(20), "Sales")
+    other, other_y, _, _ = proc_df(sales(4).assign(State="SH", Km=[1.0, 2, 3, 9]), "Sales")
+    assert y is not None
+    assert other_y is not None
+    with pytest.raises(DataError, match="`val_df` was not prepared like the training rows.*mapper=mapper"):
+        ColumnarModelData.from_data_frames(tmp_path, df, other, y, other_y)
+    with pytest.raises(DataError, match="`test_df` was not prepared like"):
+        ColumnarModelData.from_data_frame(tmp_path, [0], df, y, test_df=other)
+    with pytest.raises(DataError, match="`df` was not prepared like"):
+        ColumnarModelData.from_data_frame(tmp_path, [0], other, other_y, mapper=mapper)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"val_y": np.zeros(3)}, "every validation row needs a target: got 4 rows and 3 targets"),
+        ({"trn_y": np.zeros(3)}, "every row needs a target"),
+        ({"val_y": np.zeros((4, 2))}, "`trn_y` and `val_y` must be of one kind"),
+        ({"val_y": list("abcd")}, "must be of one kind"),
+        ({"val_y": [1.0, None, 2.0, 3.0]}, r"`val_y` has 1 missing value\(s\), the first in row 1"),
+        ({"val_df": pd.DataFrame({"Km": np.zeros(4)})}, "`val_df` lacks 1 column.*State"),
+    ],
+)
+def test_frames_of_their_own_that_do_not_fit(tmp_path, change, message):
+    df, y, _, mapper = proc_df(sales(20), "Sales")
+    val_df, val_y, _, _ = proc_df(sales(4), "Sales", mapper=mapper)
+    parts: Any = {"trn_df": df, "val_df": val_df, "trn_y": y, "val_y": val_y} | change
+    with pytest.raises(DataError, match=message):
+        ColumnarModelData.from_data_frames(tmp_path, **parts)
+    with pytest.raises(TypeError, match="`val_df` must be a pandas DataFrame"):
+        ColumnarModelData.from_data_frames(tmp_path, **{**parts, **change, "val_df": [1], "trn_y": y, "val_y": val_y})
+
+
+def test_numbers_too_large_for_a_model_are_named_with_their_value(tmp_path):
+    big = np.array([1.0, 1e200, 2.0])
+    with pytest.raises(DataError, match=r"column 'x' holds 1e\+200 in row 1, too large"):
+        ColumnarModelData.from_data_frame(tmp_path, None, pd.DataFrame({"x": big}), [1, 2, 3])
+    with pytest.raises(DataError, match=r"`xs` holds 1e\+200 in row 1, too large"):
+        ColumnarModelData.from_arrays(tmp_path, None, big, [1.0, 2.0, 3.0])
+
+
+def test_a_name_for_a_list_is_refused(frame, tmp_path):
+    df, _, _, _ = proc_df(frame)
+    with pytest.raises(TypeError, match=r"`cat_flds` must be a list of column names; write \['State'\]"):
+        ColumnarModelData.from_data_frame(tmp_path, None, df, np.arange(100), "State")

@@ -197,3 +197,30 @@ def test_get_learner_says_what_does_not_fit(learn):
     ):
         with pytest.raises(ValueError, match=message):
             md.get_learner(**arguments)
+
+
+def test_raw_rows_may_be_a_dict_a_series_or_dicts(tmp_path):
+    trn = sales(60)
+    df, y = prepared(trn, "Sales")
+    learn = ColumnarModelData.from_data_frame(tmp_path, None, df, y, bs=8).get_learner(szs=[8])
+    rows = trn.drop(columns="Sales")[:3]
+    expected = learn.predict_df(rows)
+    records: Any = rows.to_dict("records")
+    np.testing.assert_array_equal(learn.predict_df(records), expected)
+    np.testing.assert_array_equal(learn.predict_df(rows.to_dict("list")), expected)
+    for i in range(3):
+        for row in (records[i], rows.iloc[i]):
+            np.testing.assert_allclose(learn.predict_df(row), expected[i : i + 1], rtol=1e-5)
+    gap = learn.predict_df({**records[0], "Km": None, "State": None})
+    np.testing.assert_array_equal(gap, learn.predict_df(rows[:1].assign(Km=np.nan, State=None)))
+    with pytest.raises(TypeError, match="rows must be a DataFrame, a Series, a dict or a list of dicts; got str"):
+        learn.predict_df("HE")  # type: ignore[arg-type]
+
+
+def test_a_column_called_like_a_flag_is_its_own(tmp_path):
+    """`Km_na` of the user's says nothing of `Km`, which has no gaps and so no flag."""
+    trn = pd.DataFrame({"Km_na": np.arange(40.0) % 7, "Km": np.arange(40.0), "Sales": np.arange(40.0)})
+    df, y = prepared(trn, "Sales")
+    learn = ColumnarModelData.from_data_frame(tmp_path, range(30, 40), df, y, bs=8).get_learner(szs=[8])
+    assert sorted(learn.feature_importance()["column"]) == ["Km", "Km_na"]
+    assert learn.partial_dependence("Km_na", n_points=3)["Km_na"].between(0, 6).all()

@@ -186,3 +186,12 @@ def test_skip_flds_of_later_rows_are_not_spoken_of(trn):
         proc_df(new, "Sales", mapper=mapper)
     with pytest.raises(TypeError, match=r"write \['Id'\]"):
         proc_df(new, "Sales", skip_flds="Id", mapper=mapper)
+
+
+def test_a_number_is_no_date():
+    dates = pd.Series(pd.to_datetime(["1970-01-01", "2015-01-02"])).astype("category")
+    _, _, _, mapper = proc_df(pd.DataFrame({"Day": dates}))
+    assert mapper.transform(pd.DataFrame({"Day": dates[::-1]}))["Day"].tolist() == [2, 1]
+    for odd in ([0, 0], [1e200, 0.0], ["1970", "x"]):
+        with pytest.warns(UserWarning, match="2 value.s. of 'Day' were never seen in training.*compare types"):
+            assert mapper.transform(pd.DataFrame({"Day": odd}))["Day"].tolist() == [0, 0]

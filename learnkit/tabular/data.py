@@ -129,7 +129,7 @@ class ColumnarModelData(DataBunch):
         df : DataFrame
             Numbers only, as `proc_df` gives them.
         y : array of shape (n,) or (n, n_targets)
-            What is predicted, a number or a label per row; `(n, 1)` is the same as `(n,)`.
+            What is predicted, a number or a label per row.
         cat_flds : sequence of str, optional
             Columns of codes 0, 1, ...; by default those that `proc_df` coded.
         bs : int, default 64
@@ -471,7 +471,7 @@ class ColumnarModelData(DataBunch):
         >>> with learn.no_progress():
         ...     results = learn.fit(1e-2, 2, metrics=["mae"])
         >>> learn.predict().shape
-        (8, 1)
+        (8,)
         """
         from learnkit.tabular.learner import TabularLearner, adamw  # they are built on this file's data
 

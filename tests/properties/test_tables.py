@@ -144,7 +144,7 @@ def test_labels_of_any_type_are_met_as_they_are(n: int, y: list[Any], form: str,
         assert odd or len(text) > 1 or (is_reg and True in text) or (not is_reg and len(set(y)) < 2)
         return
     for dl, rows in ((md.trn_dl, [i for i in range(n) if i not in val]), (md.val_dl, val)):
-        codes = [] if dl is None else dl.tensors[-1].tolist()
+        codes = [] if dl is None else dl.tensors[-1].reshape(-1).tolist()
         assert ([md.classes[code] for code in codes] if md.classes else codes) == [y[i] for i in rows]
 
 

@@ -17,6 +17,7 @@ import learnkit
 from learnkit import DataBunch, Learner, Recorder, TensorLoader, course, fit
 from learnkit.core.errors import DataError
 from learnkit.core.old_names import OLD_NAMES, OldName, old_arguments
+from learnkit.tabular import proc_df
 from learnkit.text import LanguageModelData
 from learnkit.vision import ConvLearner, ImageClassifierData, ImageDataset, tfms_from_model, tfms_from_stats
 
@@ -33,6 +34,7 @@ CALLS: dict[str, Any] = {
     "Recorder.plot": Recorder.plot,
     "Recorder.plot_loss": Recorder.plot_loss,
     "fit": fit,
+    "proc_df": proc_df,
     "tfms_from_model": tfms_from_model,
     "tfms_from_stats": tfms_from_stats,
 }
@@ -185,3 +187,14 @@ def test_the_schedule_that_the_table_names_trains(tmp_path: Path) -> None:
     with learn.no_progress():
         learn.fit(0.01, 1, wds=1e-4, cycle_len=1, use_clr=(4, 8), use_wd_sched=True, norm_wds=True)
     assert len(learn.sched.lrs) == 4
+
+
+def test_a_warning_points_at_the_users_line(pictures: ImageClassifierData) -> None:
+    """However many calls of learnkit lie between, the one that looks at old arguments among them."""
+    with pytest.warns(FutureWarning, match="dropout") as caught:
+        ConvLearner.pretrained("squeezenet1_1", pictures, weights=False, ps=0.5)
+    assert caught[0].filename == __file__
+    (pictures.path / "train" / "empty").mkdir()
+    with pytest.warns(UserWarning, match="hold no picture") as caught:
+        ImageClassifierData.from_paths(pictures.path)
+    assert caught[0].filename == __file__

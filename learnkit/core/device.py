@@ -133,6 +133,13 @@ def T(value: Any) -> Any:
     Any
         A CPU tensor, or the same nest of tensors.
 
+    Raises
+    ------
+    TypeError
+        If there are no numbers.
+    ValueError
+        If a number is too large for `int64` or `float32`.
+
     Examples
     --------
     >>> import numpy as np
@@ -148,9 +155,16 @@ def T(value: Any) -> Any:
         return tuple(T(item) for item in value)
     array = np.asarray(value)
     if array.dtype.kind in "bui":
+        if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"whole numbers must be below 2**63 to become int64; got {array.max()}.")
         return torch.from_numpy(np.array(array, dtype=np.int64))
     if array.dtype.kind == "f":
-        return torch.from_numpy(np.array(array, dtype=np.float32))
+        try:
+            with np.errstate(over="raise"):
+                return torch.from_numpy(np.array(array, dtype=np.float32))
+        except FloatingPointError as exc:
+            largest = np.abs(array[np.isfinite(array)]).max()
+            raise ValueError(f"numbers must be below 3.4e38 to become float32; got {largest:.3g}.") from exc
     raise TypeError(f"expected numbers; got an array of dtype {array.dtype}. Encode text and categories first.")
 
 

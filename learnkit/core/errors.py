@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 import warnings
 from collections.abc import Collection
 from functools import cache
@@ -26,6 +27,7 @@ __all__ = [
     "check_fraction",
     "check_positive",
     "optional_import",
+    "user_stacklevel",
     "warn_once",
 ]
 
@@ -111,10 +113,18 @@ def optional_import(module: str, *, extra: str) -> ModuleType:
         ) from exc
 
 
+def user_stacklevel() -> int:
+    """Return the `stacklevel` at which a warning of the function that asks points at the user's own line, however deep it is."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "learnkit":
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 @cache
 def warn_once(message: str) -> None:
     """Warn with a text that is true of this process, whoever comes across it; the same text is not said again.
 
     Python's own "once per place" forgets what it said whenever any library sets the filters aside for a moment.
     """
-    warnings.warn(message, stacklevel=2)
+    warnings.warn(message, stacklevel=user_stacklevel())

@@ -116,6 +116,7 @@ OLD_NAMES: tuple[OldName, ...] = (
         "argument",
         {"test_with_labels": "`learn.validate(dl)` on a loader of pictures with labels"},
     ),
+    *_rows("proc_df", "argument", {"preproc_fn": "call the function on the frame before `proc_df`"}),
     *_rows("LanguageModelData.get_model", "argument", _SIZES),
     *_rows(
         "Learner",
@@ -125,6 +126,7 @@ OLD_NAMES: tuple[OldName, ...] = (
             "models_name": _FOLDERS["models_name"],
             "tmp_name": _FOLDERS["tmp_name"],
             "data_": "`learn.data`",
+            "from_model_data": "`Learner(data, model)`",
             "lr_find2": "`learn.lr_find()`, which tries `n_iter` batches and stops when the loss has blown up",
             "half": "`learn.precision = 'fp16'`, or `'bf16'`",
             "float": "`learn.precision = 'fp32'`",

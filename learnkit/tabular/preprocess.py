@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, check_positive
+from learnkit.core.old_names import old_arguments
 from learnkit.tabular.columns import (
     as_numbers,
     check_frame,
@@ -32,6 +33,7 @@ from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn, narrow
 __all__ = ["proc_df"]
 
 
+@old_arguments
 def proc_df(
     df: pd.DataFrame,
     y_fld: str | Sequence[str] | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, user_stacklevel
 from learnkit.data.files import subfolders
 from learnkit.data.labels import one_spelling
 from learnkit.vision.images import IMAGE_EXTENSIONS, find_pictures, remark_passed_over
@@ -21,7 +21,7 @@ def unlabelled_files(folder: Path) -> list[Path]:
             f"there is no picture in {folder}. Expected files ending in {', '.join(sorted(IMAGE_EXTENSIONS))}"
             f"{_other_files(folder)}."
         )
-    remark_passed_over(passed_over, folder, stacklevel=3)
+    remark_passed_over(passed_over, folder)
     return files
 
 
@@ -49,17 +49,18 @@ def labelled_files(folder: Path) -> tuple[list[Path], list[str]]:
             f"there is no picture in a class folder of {folder}. Expected {folder}/<class>/<picture>{hint}. "
             f"Known endings: {', '.join(sorted(IMAGE_EXTENSIONS))}."
         )
-    remark_passed_over(passed_over, folder, stacklevel=3)
+    remark_passed_over(passed_over, folder)
     loose_files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS and p.is_file()]
     if loose_files := [p for p in loose_files if not p.name.startswith(".")]:
         warnings.warn(
             f"{len(loose_files)} picture(s) lie in {folder} itself, in no class folder, and are passed over: "
             f"{min(loose_files).name} for one.",
-            stacklevel=3,
+            stacklevel=user_stacklevel(),
         )
     if empty:
         warnings.warn(
-            f"these folders in {folder} hold no picture and are no classes: {', '.join(empty)}.", stacklevel=3
+            f"these folders in {folder} hold no picture and are no classes: {', '.join(empty)}.",
+            stacklevel=user_stacklevel(),
         )
     return files, labels
 

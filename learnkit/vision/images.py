@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from learnkit.core.errors import DataError, check_positive
+from learnkit.core.errors import DataError, check_positive, user_stacklevel
 from learnkit.data.files import PathLike, all_files, atomic_path
 
 __all__ = [
@@ -221,7 +221,7 @@ def _is_picture(file: Path) -> bool:
     return True
 
 
-def remark_passed_over(files: Sequence[Path], folder: Path, *, stacklevel: int) -> None:
+def remark_passed_over(files: Sequence[Path], folder: Path) -> None:
     """Warn of files that `find_pictures` cannot read, counted by their ending."""
     if not files:
         return
@@ -232,7 +232,7 @@ def remark_passed_over(files: Sequence[Path], folder: Path, *, stacklevel: int) 
         f"{len(files)} picture(s) in {folder} are passed over ({', '.join(f'{n} {end}' for end, n in counts.items())}), "
         f"{files[0].relative_to(folder)} for one. Convert or rename them, or install what reads them (for .heic: "
         "pillow-heif, and its `register_heif_opener()`).",
-        stacklevel=stacklevel + 1,
+        stacklevel=user_stacklevel(),
     )
 
 

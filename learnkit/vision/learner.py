@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from learnkit.core.device import T
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, user_stacklevel
 from learnkit.core.old_names import old_arguments
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
@@ -457,7 +457,7 @@ def _drops(ps: float | Sequence[float] | None, xtra_fc: Sequence[int] | None) ->
             f"ps={ps} is the dropout before every layer of the head; in learnkit 0.1 it was halved before all but the last. "
             f"Pass ps={[ps / 2] * n_hidden + [ps]} for what it was.",
             FutureWarning,
-            stacklevel=3,
+            stacklevel=user_stacklevel(),
         )
     return drops
 

@@ -145,3 +145,12 @@ def test_v_asks_for_gradients_and_vv_for_none():
     assert not x.requires_grad
     with pytest.raises(TypeError, match="floating-point"):
         V(np.arange(3), requires_grad=True)
+
+
+def test_numbers_that_are_too_large_are_refused_and_infinities_are_kept():
+    with pytest.raises(ValueError, match="below 3.4e38.*got 1e"):
+        T(np.array([1.0, 1e200]))
+    with pytest.raises(ValueError, match=r"below 2\*\*63"):
+        T(np.array([2**63], dtype=np.uint64))
+    assert T(np.array([np.inf, -np.inf])).isinf().all()
+    assert T(np.array([2**63 - 1], dtype=np.uint64)).tolist() == [2**63 - 1]

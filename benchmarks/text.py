@@ -335,7 +335,7 @@ def bags(seeds: int) -> None:
     tweeted = tweeted[tweeted["sentiment"] != "neutral"].rename(columns={"sentiment": "label"}).reset_index(drop=True)
     for name, frame in (("film sentences", films), ("tweets", tweeted)):
         val = get_cv_idxs(len(frame), val_pct=0.2, seed=42)
-        train, valid = frame.drop(index=val), frame.iloc[val]
+        train, valid = frame.drop(index=val.tolist()), frame.iloc[val]
         veczr = CountVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", binary=True)
         trn_bow, val_bow = veczr.fit_transform(train["text"]), veczr.transform(valid["text"])
         print(

@@ -16,6 +16,8 @@ from learnkit.core.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+    Titles = Mapping[Any, str] | pd.Series[Any]
+
 __all__ = ["as_ratings", "as_times", "check_titles", "compact", "title_of", "titles_of"]
 
 STEP = 1 << 18  # rows looked at a time
@@ -113,7 +115,7 @@ def check_titles(titles: Any, name: str) -> dict[Any, Any]:
     )
 
 
-def titles_of(items: Vocabulary, titles: Mapping[Any, str]) -> list[str]:
+def titles_of(items: Vocabulary, titles: Titles) -> list[str]:
     """Return a title for each item: the one given, else, or where it is missing, its id.
 
     Raises

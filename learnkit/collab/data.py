@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,10 @@ from learnkit.train.optim import LRs
 if TYPE_CHECKING:
     import pandas as pd
 
+    from learnkit.collab.columns import Titles
     from learnkit.collab.learner import CollabLearner, ModelLike
 
 __all__ = ["CollabFilterDataset"]
-
-Titles = Mapping[Any, str]
 
 STEP = 1 << 18  # rows handled at a time where a long column must not be copied as a whole
 

@@ -124,7 +124,8 @@ def check_one_shape(learn: Learner, more: dict[str, Any], trail: tuple[int, ...]
     assert learn.validate(metrics=["mse"])["mse"] == pytest.approx(float(((preds - targs) ** 2).mean()), rel=1e-4)
     for name, (found, n) in more.items():
         assert found.shape == (n, *trail), name
-    again = load_learner(learn.export(tmp_path / "one"), **({"model": learn.model} if type(learn) is Learner else {}))
+    options: dict[str, Any] = {"model": learn.model} if type(learn) is Learner else {}
+    again = load_learner(learn.export(tmp_path / "one"), **options)
     xs = next(iter(learn.data.val_dl))[:-1]  # type: ignore[arg-type]
     xs = tuple(xs[0]) if isinstance(xs[0], tuple | list) else tuple(xs)
     assert again.predict_array(xs).shape == (len(xs[0]), *trail)
@@ -137,7 +138,7 @@ def test_plain_learners(trail, tmp_path):
     dl: Any = TensorLoader(x, y, 4)
     for loader in (dl, list(dl), torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 4)):
         for options in ({"target": Real(3 if trail == (3,) else 1)}, {}):
-            data = DataBunch(tmp_path, loader, loader, [(x[:5], torch.zeros(5))], **options)  # type: ignore[arg-type]
+            data = DataBunch(tmp_path, loader, loader, [(x[:5], torch.zeros(5))], **options)
             learn = Learner(data, nn.Linear(2, 3 if trail == (3,) else 1), crit=None if options else F.mse_loss)
             more = {"array": (learn.predict_array(x[:2]), 2), "test": (learn.predict(is_test=True), 5)}
             if options:

@@ -199,7 +199,7 @@ def test_several_targets():
     with pytest.raises(DataError, match="several targets must be numbers, or zeros and ones; 'y2' holds a, b, c"):
         proc_df(frame.assign(y2=list("abc")), ["y1", "y2"])
     with pytest.raises(DataError, match="target 'y2' has 1 missing"):
-        proc_df(frame.assign(y2=[1, None, 2]), ["y1", "y2"])
+        proc_df(frame.assign(y2=[1, np.nan, 2]), ["y1", "y2"])
 
 
 def test_a_column_without_any_value_is_left_out():
@@ -231,7 +231,7 @@ def test_a_filler_that_no_row_holds_is_not_learned_of():
 
 def test_dictionary_encoded_arrow_text_is_categories():
     pa = pytest.importorskip("pyarrow")
-    values = pd.array(
+    values: Any = pd.array(
         pa.array(["b", None, "a", "b"]).dictionary_encode(), dtype=pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string()))
     )
     frame = pd.DataFrame({"s": values, "x": [1.0, 2.0, 3.0, 4.0]})

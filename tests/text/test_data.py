@@ -295,7 +295,7 @@ def test_what_is_no_list_of_texts_and_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="expected a list or column of texts, got DataFrame"):
         make((frame, [0, 1, 0]))
     with pytest.raises(TypeError, match="expected a list or column of texts, got DataFrame"):
-        make((list("abc"), [0, 1, 0])).texts_dl(frame)
+        make((list("abc"), [0, 1, 0])).texts_dl(frame)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"train_df has no column \['t'\]"):
         TextData.from_dataframes(tmp_path, words(), ["t"], "y", frame)  # type: ignore[arg-type]
 

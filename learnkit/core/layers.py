@@ -6,12 +6,16 @@ of them keep their statistics while training, and where its parameters live.
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from learnkit.core.errors import TrainingError
 
 __all__ = [
     "AdaptiveConcatPool2d",
@@ -19,6 +23,7 @@ __all__ = [
     "batch_norms",
     "bn_drop_lin",
     "children",
+    "forget_state",
     "init_linear",
     "model_device",
     "note_trainable",
@@ -167,6 +172,53 @@ def set_train_mode(model: nn.Module) -> None:
         frozen = not any(p.requires_grad for p in own) if own else getattr(norm, "frozen", False)
         if frozen or getattr(norm, "keep_stats", False):
             norm.eval()
+
+
+def forget_state(model: nn.Module) -> None:
+    """Call `model.reset()`, if the model has one: what is carried from batch to batch ends with a pass over the data.
+
+    A `reset` that wants arguments is another one, and is not called.
+
+    Raises
+    ------
+    TrainingError
+        If it changes the weights; they are put back.
+    """
+    reset = getattr(model, "reset", None)
+    if not callable(reset) or not _takes_nothing(reset):
+        return
+    if model in _keep_weights:
+        reset()
+        return
+    weights = [(p, p.detach().clone()) for p in model.parameters()]
+    places = [(module, dict(module._parameters)) for module in model.modules()]
+    reset()
+    moved = [(p, value) for p, value in weights if not torch.equal(p, value) and not bool(value.isnan().any())]
+    replaced = any(module._parameters.get(name) is not p for module, own in places for name, p in own.items())
+    if not moved and not replaced:
+        _keep_weights.add(model)
+        return
+    with torch.no_grad():
+        for p, value in moved:
+            p.copy_(value)
+    for module, own in places:
+        module._parameters.update(own)
+    raise TrainingError(
+        f"`{type(model).__name__}.reset()` changes the weights, and it is called before each pass over the data, as in the "
+        "course, so that a model forgets what it carries from batch to batch: nothing would be learned. Give the method "
+        "another name, such as `reset_parameters`. The weights are as they were."
+    )
+
+
+_keep_weights: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def _takes_nothing(method: Any) -> bool:
+    try:
+        inspect.signature(method).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def model_device(model: nn.Module) -> torch.device:

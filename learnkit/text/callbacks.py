@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from learnkit.core.errors import check_positive
+from learnkit.core.layers import forget_state
 from learnkit.text.language_model import LanguageModel
 from learnkit.train.callbacks import WeightAverage
 from learnkit.train.events import Callback
@@ -14,7 +15,7 @@ __all__ = ["NTASGD", "ResetState", "ScaleRateByLength", "SkipScores"]
 
 
 class ResetState(Callback):
-    """Let the model forget the text before each pass: calls `model.reset()`.
+    """Let the model forget the text before each pass: calls `model.reset()`, as `fit` does by itself.
 
     Examples
     --------
@@ -24,11 +25,11 @@ class ResetState(Callback):
 
     def before_train(self, run: Run) -> None:
         """Begin the training text with a fresh state."""
-        reset(run.model)
+        forget_state(run.model)
 
     def before_valid(self, run: Run) -> None:
         """Begin the validation text with a fresh state."""
-        reset(run.model)
+        forget_state(run.model)
 
 
 class ScaleRateByLength(Callback):
@@ -143,10 +144,3 @@ class NTASGD(WeightAverage):
         if before and not loss < min(before):
             self._triggered = True
         self._losses.append(loss)
-
-
-def reset(model: object) -> None:
-    """Let a model forget the text it has seen, if it keeps a state at all."""
-    forget = getattr(model, "reset", None)
-    if callable(forget):
-        forget()

@@ -7,7 +7,6 @@ are matched word by word.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +22,7 @@ from learnkit.data.files import PathLike
 from learnkit.data.joining import take
 from learnkit.interpret import Interpretation
 from learnkit.text.awd_lstm import Encoder
-from learnkit.text.callbacks import ResetState, ScaleRateByLength, SkipScores, reset
+from learnkit.text.callbacks import ScaleRateByLength, SkipScores
 from learnkit.text.classifier import TextClassifier
 from learnkit.text.data import TextData
 from learnkit.text.field import Field
@@ -248,7 +247,6 @@ class LanguageLearner(EncoderLearner):
             crit,
             metrics,
             [
-                ResetState(),
                 ScaleRateByLength(data.bptt),
                 *([] if compile else [SkipScores()]),
                 *check_callbacks(callbacks),
@@ -272,10 +270,6 @@ class LanguageLearner(EncoderLearner):
         for callback in self.callbacks:
             if isinstance(callback, ScaleRateByLength):
                 callback.bptt = self.data.bptt
-
-    def _model_for(self, dl: Iterable[Any]) -> AbstractContextManager[None]:
-        reset(self.model)
-        return super()._model_for(dl)
 
     def _meta(self) -> dict[str, Any]:
         return {**super()._meta(), "classes": None}  # they are the vocabulary

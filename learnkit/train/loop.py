@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.core.errors import DataError, TrainingError, check_positive
-from learnkit.core.layers import model_device, set_train_mode
+from learnkit.core.layers import forget_state, model_device, set_train_mode
 from learnkit.core.old_names import old_arguments
 from learnkit.core.precision import Autocast, autocast_for
 from learnkit.core.preserve import evaluating, preserve_rng
@@ -238,7 +238,8 @@ def fit(
     Parameters
     ----------
     model : nn.Module
-        Called as `model(*xs)`; on the device it shall be trained on. Of a tuple it returns, the library's losses and
+        Called as `model(*xs)`; on the device it shall be trained on. One with a method `reset()` is told to forget, by
+        calling it, before each pass over training or validation data, as in the course. Of a tuple it returns, the library's losses and
         PyTorch's get the first element, the prediction; the rest is extra, for `reg_fn`. A loss of your own gets what the
         model returned, whole, unless there is a `reg_fn` (`LossRegulariser`) for the rest, or the model has an attribute
         `returns_extra = True`, as the library's own have. Dicts and lists go to `crit` as they are, and a
@@ -366,6 +367,7 @@ def fit(
                         run.training, run.n_batches, run.batch = True, n_trn, -1
                         run.emit("before_train")
                         set_train_mode(model)
+                        forget_state(model)
                         run.running_loss.start_epoch()
                         waiting = 0
                         batches = enumerate(trn_dl) if checkpoints is None else checkpoints.batches(run, trn_dl, scaler)
@@ -477,6 +479,7 @@ def _validation_pass(
     look: FirstLook | None = None,
 ) -> dict[str, float]:
     run.model.eval()
+    forget_state(run.model)
     for scorer in scorers:
         scorer.reset()
     total: Any = 0.0

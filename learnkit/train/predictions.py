@@ -11,7 +11,7 @@ from torch import nn
 
 from learnkit.core.device import to_cpu
 from learnkit.core.errors import DataError
-from learnkit.core.layers import model_device
+from learnkit.core.layers import forget_state, model_device
 from learnkit.core.precision import autocast_for
 from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.joining import batch_len, join
@@ -89,6 +89,7 @@ def predict(
     y: Any = None
     try:
         with evaluating(model), preserve_rng(*generators(dl)):
+            forget_state(model)
             for xs, y in DeviceLoader(dl, device, channels_last=channels_last, model=model):
                 with autocast():
                     output = model(*xs)

@@ -24,15 +24,16 @@ class Remembers(nn.Linear):
         self.seen.append(self.training)
 
 
-def test_the_state_is_forgotten_before_each_pass() -> None:
+def test_reset_state_forgets_before_each_pass() -> None:
+    """Twice then: the loop does so by itself."""
     model = Remembers()
+    data = DataBunch(".", batches(), batches())
     opt = optim.SGD(model.parameters(), 0.1)
-    crit = nn.functional.cross_entropy
-    fit(model, DataBunch(".", batches(), batches()), 2, opt, crit, callbacks=[ResetState()], progress=False)
-    assert len(model.seen) == 4
-    fit(
-        plain_net(), DataBunch(".", batches()), 1, opt, crit, callbacks=[ResetState()], progress=False
-    )  # nothing to forget
+    fit(model, data, 2, opt, nn.functional.cross_entropy, callbacks=[ResetState()], progress=False)
+    assert len(model.seen) == 2 * 4
+    other = plain_net()  # nothing to forget
+    opt = optim.SGD(other.parameters(), 0.1)
+    fit(other, data, 1, opt, nn.functional.cross_entropy, callbacks=[ResetState()], progress=False)
 
 
 class Rates(Callback):

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from learnkit import Callback, CosAnneal, DataBunch, DataError, LayerOptimizer, Real, TrainingError, fit, validate
 from learnkit.core.precision import bfloat16_on
+from learnkit.train.predictions import predict
 from tests.train.helpers import (
     N_CLASSES,
     N_IN,
@@ -654,3 +655,58 @@ def test_a_single_item_for_batch_norm_and_doubles_for_floats_get_a_hint():
     double = DataBunch(".", [(torch.zeros(4, 2).double(), torch.zeros(4, dtype=torch.long))])
     with pytest.raises(TrainingError, match=r"x\.float\(\)"):
         fit(model, double, 1, opt, F.cross_entropy, progress=False)
+
+
+# ---------------------------------------------------------------- models that carry a state along
+
+
+class Counts(nn.Linear):
+    """Adds to its scores how many batches it has seen since it was reset."""
+
+    def __init__(self) -> None:
+        super().__init__(N_IN, N_CLASSES)
+        self.passes: list[bool] = []
+        self.seen: Tensor | None = None
+
+    def reset(self) -> None:
+        self.passes.append(self.training)
+        self.seen = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = torch.zeros(1) if self.seen is None else self.seen + 1
+        return super().forward(x) + self.seen * torch.arange(N_CLASSES)
+
+
+def test_a_model_with_reset_forgets_before_each_pass():
+    model, data = Counts(), bunch()
+    quiet_fit(model, data, 2, sgd(model), F.cross_entropy)
+    assert model.passes == [True, False] * 2
+    by_hand = Counts()
+    by_hand.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        scores = torch.cat([by_hand(x) for x, _ in data.val_dl])
+    for _ in range(2):  # validating and predicting begin afresh, and leave the state as it was
+        state = model.seen
+        found = validate(model, data.val_dl, F.cross_entropy)["val_loss"]
+        assert found == pytest.approx(F.cross_entropy(scores, torch.cat([y for _, y in data.val_dl])).item(), rel=1e-5)
+        assert torch.equal(torch.as_tensor(predict(model, data.val_dl).preds), scores)
+        assert model.seen is state
+
+
+def test_a_reset_that_starts_the_weights_anew_or_wants_arguments_is_another_one():
+    class Anew(nn.Linear):
+        def reset(self) -> None:
+            self.weight.data.normal_()
+
+    model = Anew(N_IN, N_CLASSES)
+    before = snapshot(model)
+    with pytest.raises(TrainingError, match=r"`Anew.reset\(\)` changes the weights.*another name"):
+        quiet_fit(model, bunch(), 1, sgd(model), F.cross_entropy)
+    assert_same(before, model)
+
+    class Wants(nn.Linear):
+        def reset(self, scale: float) -> None:
+            raise AssertionError
+
+    wants = Wants(N_IN, N_CLASSES)
+    quiet_fit(wants, bunch(), 1, sgd(wants), F.cross_entropy)

@@ -21,6 +21,7 @@ from learnkit.collab.models import EmbeddingDotBias
 from learnkit.collab.ranking import Preference
 from learnkit.collab.reading import check_columns, read_columns, with_ids
 from learnkit.core.errors import DataError, check_choice
+from learnkit.core.settable import Settable
 from learnkit.data.files import PathLike
 from learnkit.data.split import check_val_idxs, get_cv_idxs, split_by_order
 from learnkit.data.targets import Real
@@ -40,7 +41,7 @@ __all__ = ["CollabFilterDataset"]
 STEP = 1 << 18  # rows handled at a time where a long column must not be copied as a whole
 
 
-class CollabFilterDataset:
+class CollabFilterDataset(Settable):
     """Ratings (or other interactions) of users and items; make one with `from_csv` or `from_data_frame`.
 
     Parameters

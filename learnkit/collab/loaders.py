@@ -14,6 +14,7 @@ from torch import Tensor
 
 from learnkit.collab.interactions import Interactions
 from learnkit.core.errors import DataError, check_positive
+from learnkit.core.settable import Settable
 
 __all__ = ["RankingLoader", "RatingLoader"]
 
@@ -24,7 +25,7 @@ ROUNDS = 6  # of the cipher that computes it
 NEGATIVES_SEED = 0  # of the sampled items that the validation loss is computed with
 
 
-class RatingLoader:
+class RatingLoader(Settable):
     """Batches `(users, items, ratings)`: int64, int64 and float32, each of shape `(B,)`.
 
     Parameters

@@ -5,6 +5,7 @@ Every hook here is a context manager, so none is left behind when something fail
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from learnkit.core.device import map_tensors, to_device
-from learnkit.core.layers import model_device
-from learnkit.core.preserve import evaluating, preserve_rng
+from learnkit.core.layers import model_device, set_train_mode
+from learnkit.core.preserve import evaluating, preserve_rng, preserve_states
 
 __all__ = [
     "ActivationStats",
@@ -157,9 +159,10 @@ class LayerSummary:
     kind : str
         Class name of the layer.
     input_shape, output_shape : tuple of int, or None
-        With the batch size replaced by -1; `None` where the value is no tensor.
+        With the batch size replaced by -1; `None` where the value is no tensor, or the layer was not called.
     nb_params : int
-        Number of parameters the layer owns.
+        Number of parameters the layer owns, without those that a row before has counted: of a layer that is called again,
+        or of weights that layers share.
     trainable : bool or None
         Whether they are trained; `None` for a layer without parameters.
     """
@@ -179,7 +182,7 @@ class ModelSummary:
     Attributes
     ----------
     layers : list of LayerSummary
-        In the order in which they ran. A layer that ran twice has one row.
+        A row for each call of a layer, in their order; at the end layers whose parameters are used without a call.
     nb_params, nb_trainable : int
         Of the whole model, shared parameters counted once.
     """
@@ -212,12 +215,16 @@ class ModelSummary:
 
 
 def summarize(model: nn.Module, xs: Sequence[Any]) -> ModelSummary:
-    """Run `model(*xs)` once in evaluation mode and report shape, parameters and trainability per layer.
+    """Run `model(*xs)` once and report shape, parameters and trainability for each call of a layer.
+
+    In evaluation mode; in training mode if the model can predict nothing before it has been trained, such as one that
+    takes its statistics from the batches.
 
     Parameters
     ----------
     model : nn.Module
-        Left exactly as it was: modes, statistics, gradients and random generators.
+        Left exactly as it was: modes, statistics, buffers, attributes, gradients, random generators, and layers that are
+        built at their first input.
     xs : sequence
         The model's inputs; moved to its device.
 
@@ -225,38 +232,52 @@ def summarize(model: nn.Module, xs: Sequence[Any]) -> ModelSummary:
     -------
     ModelSummary
     """
-    rows: dict[str, LayerSummary] = {}
-    names = {module: name for name, module in model.named_modules()}
+    if any(is_lazy(x) for x in (*model.parameters(), *model.buffers())):
+        model = copy.deepcopy(model)  # what is built at its first input is built in the copy
+    calls: list[tuple[nn.Module, Any, Any]] = []
 
-    def listen(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        own = [p for p in module.parameters(recurse=not _has_children(module)) if p is not None]
-        rows.setdefault(
-            names[module],
-            LayerSummary(
-                name=names[module] or "(model)",
-                kind=type(module).__name__,
-                input_shape=_shape_of(inputs),
-                output_shape=_shape_of(output),
-                nb_params=sum(p.numel() for p in own),
-                trainable=any(p.requires_grad for p in own) if own else None,
-            ),
-        )
+    def listen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        calls.append((module, _shape_of((*args, *kwargs.values())), _shape_of(output)))
 
     # Rows are the leaves, plus any container that owns parameters directly.
     shown = [m for m in model.modules() if not _has_children(m) or next(m.parameters(recurse=False), None) is not None]
-    handles = [module.register_forward_hook(listen) for module in shown]
+    handles = [module.register_forward_hook(listen, with_kwargs=True) for module in shown]
     try:
-        with evaluating(model), preserve_rng(), torch.no_grad():
-            model(*to_device(tuple(xs), model_device(model)))
+        with evaluating(model), preserve_states(model), preserve_rng(), torch.no_grad():
+            inputs = to_device(tuple(xs), model_device(model))
+            try:
+                model(*inputs)
+            except Exception as exc:
+                calls.clear()
+                set_train_mode(model)
+                try:
+                    model(*inputs)
+                except Exception:
+                    raise exc from None  # it fails in either mode
     finally:
         for handle in handles:
             handle.remove()
+    called = {module for module, _, _ in calls}
+    calls += [(m, None, None) for m in shown if m not in called and next(m.parameters(), None) is not None]
     params = list(model.parameters())
     return ModelSummary(
-        layers=list(rows.values()),
+        layers=_rows(model, calls),
         nb_params=sum(p.numel() for p in params),
         nb_trainable=sum(p.numel() for p in params if p.requires_grad),
     )
+
+
+def _rows(model: nn.Module, calls: list[tuple[nn.Module, Any, Any]]) -> list[LayerSummary]:
+    names = {module: name or "(model)" for name, module in model.named_modules()}
+    counted: set[nn.Parameter] = set()
+    rows = []
+    for module, input_shape, output_shape in calls:
+        own = list(module.parameters(recurse=not _has_children(module)))
+        nb_params = sum(p.numel() for p in own if p not in counted)
+        counted.update(own)
+        trainable = any(p.requires_grad for p in own) if own else None
+        rows.append(LayerSummary(names[module], type(module).__name__, input_shape, output_shape, nb_params, trainable))
+    return rows
 
 
 def _has_children(module: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from functools import wraps
 from types import FunctionType
 from typing import Any, NoReturn, TypeVar
 
-__all__ = ["OLD_NAMES", "OldName", "old_arguments", "old_attributes", "old_package_names"]
+__all__ = ["OLD_NAMES", "OldAttribute", "OldName", "old_arguments", "old_attributes", "old_package_names"]
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 Class = TypeVar("Class", bound=type)
@@ -234,7 +234,7 @@ def old_arguments(fn: Fn) -> Fn:
     return wraps(fn)(named)  # type: ignore[return-value]
 
 
-class _Gone:
+class OldAttribute:
     """An attribute that is no more: `hasattr` is false, and the error says what replaced it."""
 
     def __init__(self, row: OldName) -> None:
@@ -252,7 +252,7 @@ def old_attributes(cls: Class) -> Class:
         if row.kind == "attribute" and row.where == cls.__name__ and not row.works:
             if row.name in vars(cls):
                 raise ValueError(f"the table of old names calls {cls.__name__}.{row.name} gone, and it is there.")
-            setattr(cls, row.name, _Gone(row))
+            setattr(cls, row.name, OldAttribute(row))
     return cls
 
 

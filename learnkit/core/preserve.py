@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import threading
@@ -114,22 +115,22 @@ if hasattr(os, "register_at_fork"):
 
 
 def preserve_states(model: nn.Module) -> AbstractContextManager[None]:
-    """Put the buffers and the tensor attributes of a model back after a block, in whatever mode it is."""
-    return _preserve_states(list(model.modules()))
+    """Put the buffers and attributes of a model back after a block, in whatever mode it is; see `preserve_model`."""
+    return _preserve_states(list(model.modules()), everything=True)
 
 
 @contextmanager
 def preserve_model(model: nn.Module) -> Iterator[None]:
     """Train `model` in the block, then put everything back.
 
-    Parameters, gradients, buffers, modes, and any tensors that modules keep as plain attributes (the hidden
-    state of a recurrent network), whether they were changed in place or replaced.
+    Parameters, gradients, buffers, modes, and whatever else modules keep as plain attributes: the hidden state of a
+    recurrent network, counters, lists and dicts. Whether they were changed in place, resized, replaced or new.
     """
     params = [(p, p.detach().clone(), None if p.grad is None else p.grad.clone()) for p in model.parameters()]
     places = [(module, dict(module.named_parameters(recurse=False))) for module in model.modules()]
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with _preserve_states(list(model.modules())):
+        with _preserve_states(list(model.modules()), everything=True):
             yield
     finally:
         for p, value, grad in params:
@@ -143,24 +144,49 @@ def preserve_model(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _preserve_states(modules: list[nn.Module]) -> Iterator[None]:
-    """Put buffers and tensor attributes back, whether they were changed in place or replaced."""
+def _preserve_states(modules: list[nn.Module], *, everything: bool = False) -> Iterator[None]:
+    """Put buffers and tensor attributes back, whether they were changed in place, resized, replaced or are new.
+
+    With `everything`, also attributes that hold no tensors, and what is in lists and dicts.
+    """
     states = [(module, _states(module)) for module in modules]
-    names = [(module, set(vars(module))) for module in modules]
+    names = [(module, {*vars(module), *module._buffers}) for module in modules]
     values = [(x, x.detach().clone()) for _, state in states for value in state.values() for x in _tensors(value)]
+    attributes = [(module, _attributes(module)) for module in modules] if everything else []
+    containers = [
+        (value, copy.copy(value)) for _, own in attributes for value in own.values() if type(value) in (list, dict, set)
+    ]
     try:
         yield
     finally:
         with torch.no_grad():
             for tensor, value in values:
+                if tensor.shape != value.shape:
+                    tensor.resize_(value.shape)
                 tensor.copy_(value)
         for module, before in names:
-            for name in [name for name, value in vars(module).items() if name not in before and _is_nest(value)]:
-                delattr(module, name)
+            found = [*module._buffers, *(name for name, value in vars(module).items() if _is_nest(value))]
+            for name in found:
+                if name not in before:
+                    delattr(module, name)
         for module, state in states:
             for name, attribute in state.items():
                 if getattr(module, name, _GONE) is not attribute:
                     setattr(module, name, attribute)
+        for container, content in containers:
+            container.clear()
+            container.extend(content) if isinstance(container, list) else container.update(content)
+        for module, own in attributes:
+            for name in _attributes(module).keys() - own.keys():
+                del vars(module)[name]
+            vars(module).update(own)
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Return all that a module keeps as plain attributes; PyTorch's own layers keep only settings."""
+    if type(module).__module__.startswith("torch.nn."):
+        return {}
+    return {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE}
 
 
 _GONE = object()
@@ -188,7 +214,7 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 def _states(module: nn.Module) -> dict[str, Any]:
     """Return the buffers and plain attributes that may change while training: tensors, nests of them, `None`."""
     attributes = {name: value for name, value in vars(module).items() if value is None or _is_nest(value)}
-    return {**dict(module.named_buffers(recurse=False)), **attributes}
+    return {**dict(module._buffers.items()), **attributes}
 
 
 def _is_nest(value: Any) -> bool:

@@ -13,6 +13,7 @@ from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
 from learnkit.core.old_names import old_attributes
 from learnkit.core.preserve import preserve_rng
+from learnkit.core.settable import Settable
 from learnkit.data.check import check_data, peek
 from learnkit.data.files import PathLike
 from learnkit.data.joining import batch_len, join
@@ -24,7 +25,7 @@ __all__ = ["DataBunch"]
 
 
 @old_attributes
-class DataBunch:
+class DataBunch(Settable):
     """Training, validation and test loaders with what the rest of the library needs to know of them.
 
     Parameters

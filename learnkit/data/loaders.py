@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampl
 
 from learnkit.core.device import to_device
 from learnkit.core.errors import DataError, check_positive
+from learnkit.core.settable import Settable
 from learnkit.data.batches import bind_inputs, split_batch
 from learnkit.data.dataset import InBatch, ItemDataset
 
@@ -91,7 +92,7 @@ def single_left(n: int, bs: int) -> bool:
     return n > bs > 1 and n % bs == 1
 
 
-class DeviceLoader:
+class DeviceLoader(Settable):
     """Iterate over a loader as `(xs, y)` on `device`: inputs always a tuple, copies from pinned memory not waited for.
 
     Parameters
@@ -122,7 +123,7 @@ class DeviceLoader:
             yield to_device((xs, y), self.device, channels_last=self.channels_last)
 
 
-class TensorLoader:
+class TensorLoader(Settable):
     """Batches sliced from whole tensors: no per-row Python at all.
 
     Parameters
@@ -209,7 +210,7 @@ def _row_bytes(tensor: Tensor) -> int:
     return tensor[:1].numel() * tensor.element_size()
 
 
-class ItemLoader(DataLoader[Any]):
+class ItemLoader(Settable, DataLoader[Any]):
     """PyTorch's `DataLoader` over an `ItemDataset`: batches assembled by the dataset, a new seed each epoch.
 
     Parameters

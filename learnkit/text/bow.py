@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.core.errors import DataError, check_positive
+from learnkit.core.settable import Settable
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.targets import Category
@@ -28,7 +29,7 @@ from learnkit.train.metrics import MetricLike
 __all__ = ["BowLoader", "DotProdNB", "TextClassifierData", "log_count_ratios"]
 
 
-class BowLoader:
+class BowLoader(Settable):
     """Batches `(x, y)` of bags: `x` of shape `(B, L)` has the numbers of each text's features from 1, then zeros.
 
     Parameters

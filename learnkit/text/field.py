@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from learnkit.core.errors import DataError, check_positive
+from learnkit.core.settable import Settable
 from learnkit.data.files import PathLike, atomic_path
 from learnkit.text.tokens import (
     END,
@@ -35,7 +36,7 @@ PLACED = frozenset({PAD, END})
 """Tokens that only the field itself places; an author's `<pad>` is an unknown word."""
 
 
-class Field:
+class Field(Settable):
     """How texts become numbers: tokenize, count, number.
 
     The vocabulary is made from the first training texts the field is used with (`LanguageModelData`, `TextData`) and

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learnkit.core.errors import DataError, check_positive
+from learnkit.core.settable import Settable
 from learnkit.data.loaders import single_left
 from learnkit.text.texts import Corpus
 from learnkit.text.vocab import Vocab
@@ -26,7 +27,7 @@ SPREAD = 5.0  # standard deviation of a window's length, in tokens
 POOL = 50  # batches whose texts are sorted together
 
 
-class BPTTLoader:
+class BPTTLoader(Settable):
     """Batches `(x, y)` for back-propagation through time over one long stream of tokens.
 
     The stream is cut into `bs` columns that are read side by side, a window of about `bptt` tokens at a time: `x` has
@@ -139,7 +140,7 @@ class BPTTLoader:
         return [self.rows * i // n for i in range(n + 1)]
 
 
-class TextLoader:
+class TextLoader(Settable):
     """Batches `(x, y)` of whole texts, those of similar length together.
 
     `x` has shape `(longest, batch)`, shorter texts padded at the end with `Vocab.pad`. Texts of one length need no

@@ -10,11 +10,14 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
+
+from learnkit.core.settable import check_known
 
 if TYPE_CHECKING:
     from learnkit.train.loop import Run
@@ -99,6 +102,14 @@ class Callback:
     ...     def after_step(self, run):
     ...         self.n += 1
     """
+
+    if not TYPE_CHECKING:  # a checker would take every name for one that can be set
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            # A misspelt setting of ours is refused; a callback of the user's keeps what it likes.
+            if type(self).__module__.startswith("learnkit."):
+                check_known(self, name, value, sys._getframe(1))
+            super().__setattr__(name, value)
 
     def before_fit(self, run: Run) -> None:
         """Once, before anything else."""

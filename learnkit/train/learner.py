@@ -6,7 +6,7 @@ It prepares an optimizer and callbacks and hands them to `loop.fit`; nothing is 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from learnkit.core.layers import batch_norms, set_trainable
 from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.precision import autocast_for
 from learnkit.core.preserve import model_lock, preserve_model, preserve_rng
+from learnkit.core.settable import Settable
 from learnkit.data.batches import bind_inputs
 from learnkit.data.bunch import DataBunch
 from learnkit.data.check import first_batch
@@ -41,6 +42,7 @@ from learnkit.train.check import Probe
 from learnkit.train.checkpoint import load_model, read_meta, save_model, weights_path
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, check_callbacks
+from learnkit.train.failures import from_outside
 from learnkit.train.losses import ACTIVATIONS, Activation, check_activation, gets_whole, read
 from learnkit.train.lr_find import LRFindResult, RangeTest
 from learnkit.train.metrics import MetricLike, as_metrics
@@ -63,7 +65,7 @@ __all__ = ["Learner"]
 
 
 @old_attributes
-class Learner:
+class Learner(Settable):
     """A data bunch and a model, ready to train.
 
     Parameters
@@ -125,6 +127,7 @@ class Learner:
     """
 
     _application: ClassVar[str] = "any"
+    _set_by_call = ("bn_freeze",)
     _settings: ClassVar[tuple[str, ...]] = ("precision", "accumulate", "clip", "channels_last")
 
     @old_arguments
@@ -876,17 +879,22 @@ class Learner:
             ) from exc
 
     def summary(self, xs: Sequence[Any] | None = None) -> ModelSummary:
-        """Report shape, parameters and trainability of every layer.
+        """Report shape, parameters and trainability for each call of a layer; everything stays as it was.
 
         Parameters
         ----------
         xs : sequence, optional
-            Inputs of the model, e.g. `[torch.zeros(1, 3, 64, 64)]`; those of the first batch by default.
+            Inputs of the model, e.g. `[torch.zeros(1, 3, 64, 64)]`, or its only one; those of the first batch by default.
 
         Returns
         -------
         ModelSummary
             Print it, or read its `layers`.
+
+        Raises
+        ------
+        TrainingError
+            If the model does not run on them; the message gives their shapes.
         """
         if xs is None:
             dl = self.data.trn_dl if self.data.val_dl is None else self.data.val_dl
@@ -895,7 +903,15 @@ class Learner:
             if batch is None:
                 raise DataError("there is no batch to run the model on; pass its inputs as `xs`.")
             xs = bind_inputs(self.model, split_batch(batch)[0])
-        return summarize(self.model, xs)
+        elif isinstance(xs, Tensor | np.ndarray | Mapping):
+            xs = [xs]
+        inputs = [T(x) if isinstance(x, np.ndarray) else x for x in xs]
+        try:
+            return summarize(self.model, inputs)
+        except Exception as exc:
+            if from_outside(exc):
+                raise
+            raise TrainingError(f"the model failed on inputs {loop.describe(inputs)}: {exc}") from exc
 
     def set_data(self, data: DataBunch) -> None:
         """Go on with other data: bigger pictures, more rows. The model stays.

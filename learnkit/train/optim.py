@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.core.errors import check_positive
+from learnkit.core.settable import Settable
 
 __all__ = [
     "LayerGroup",
@@ -91,7 +92,7 @@ def spread(name: str, value: LRs, n: int, groups: Sequence[LayerGroup] | None = 
     return values
 
 
-class LayerOptimizer:
+class LayerOptimizer(Settable):
     """An optimizer with one parameter group per layer group, each with its learning rate and weight decay.
 
     Weight decay is decoupled for every optimizer: each step first shrinks the weights by `1 - lr * wd`

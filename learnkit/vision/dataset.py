@@ -14,6 +14,7 @@ from PIL import Image
 
 from learnkit.core.errors import DataError
 from learnkit.core.old_names import old_attributes
+from learnkit.core.settable import Settable
 from learnkit.data.bunch import DataBunch
 from learnkit.data.dataset import ItemDataset
 from learnkit.data.files import PathLike
@@ -26,7 +27,7 @@ __all__ = ["ImageDataset", "image_stats"]
 
 
 @old_attributes
-class ImageDataset(ItemDataset):
+class ImageDataset(Settable, ItemDataset):
     """Pictures, files or rows of an array, with their encoded targets.
 
     Parameters

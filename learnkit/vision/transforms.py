@@ -20,6 +20,7 @@ from torchvision.transforms.v2 import functional as V2
 
 from learnkit.core.errors import DataError, check_choice, check_positive
 from learnkit.core.old_names import old_arguments
+from learnkit.core.settable import Settable
 from learnkit.data.dataset import seeded_globals
 from learnkit.vision.augment import Augment, Draw, RandomCrop, RandomZoom
 from learnkit.vision.models import Stats, arch_stats
@@ -52,7 +53,7 @@ class CropType(StrEnum):
     NO = "squish"
 
 
-class ImageTransforms:
+class ImageTransforms(Settable):
     """Turn pictures into the normalised tensors a model takes.
 
     Parameters

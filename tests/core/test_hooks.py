@@ -1,10 +1,12 @@
 """Hooks that remove themselves, output shapes, and the model summary."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from learnkit.core.hooks import ActivationStats, SaveFeatures, output_shape, summarize
 
@@ -111,10 +113,11 @@ def test_summary_of_a_nested_model_with_two_inputs_counts_every_parameter_once()
     state = torch.get_rng_state()
     summary = summarize(model, xs)
 
+    counts = [(row.name, row.nb_params) for row in summary.layers]
+    assert counts[:4] == [("emb", 30), ("block.0", 24), ("block.1.0", 8), ("block.1.1", 0)]
+    assert counts[4:] == [("shared", 16), ("shared", 0), ("(model)", 1), ("unused", 10_100)]  # a row for each call
+    assert sum(row.nb_params for row in summary.layers) == summary.nb_params
     rows = {row.name: row for row in summary.layers}
-    assert list(rows) == ["emb", "block.0", "block.1.0", "block.1.1", "shared", "(model)"]
-    counts = {name: row.nb_params for name, row in rows.items()}
-    assert counts == {"emb": 30, "block.0": 24, "block.1.0": 8, "block.1.1": 0, "shared": 16, "(model)": 1}
     assert summary.nb_params == sum(p.numel() for p in model.parameters()) == 30 + 24 + 8 + 16 + 1 + 10_100
     assert summary.nb_trainable == summary.nb_params - 32
     assert (rows["block.0"].input_shape, rows["block.0"].output_shape) == ((-1, 5), (-1, 4))
@@ -146,8 +149,93 @@ def test_summary_of_a_model_that_fails_leaves_no_hook() -> None:
     assert model[1].training
 
 
-def test_layers_built_at_their_first_input_are_counted() -> None:
+def test_layers_built_at_their_first_input_are_counted_and_not_built() -> None:
     model = small_net()
     summary = summarize(model, [torch.zeros(2, 3, 5, 5)])
     assert summary.layers[-1].nb_params == 4 * 3 * 3 * 2 + 2
+    last: Any = model[-1]
+    assert is_lazy(last.weight)
+    model(torch.zeros(2, 3, 5, 5))
     assert summary.nb_params == sum(p.numel() for p in model.parameters())
+
+
+class Makes(nn.Module):
+    """Keeps things while it runs, in every way."""
+
+    sized: Tensor
+    count: Tensor
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.layer = how, nn.Linear(3, 3)
+        self.register_buffer("later", None)
+        self.register_buffer("sized", torch.zeros(0, 3))
+        self.register_buffer("count", torch.zeros(()))
+        self.n_calls, self.kept, self.by_name = 0, [torch.ones(2)], dict[str, Any]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "buffer" and not hasattr(self, "mask"):
+            self.register_buffer("mask", torch.ones(len(x), 1))
+        elif self.how == "temporary buffer" and not hasattr(self, "mask"):
+            self.register_buffer("mask", torch.ones(len(x), 1), persistent=False)
+        elif self.how == "none":
+            self.later = torch.ones(len(x), 3)
+        elif self.how == "resized":
+            self.sized.resize_(len(x), 3).fill_(1)
+        elif self.how == "in place":
+            self.count.add_(1)
+        elif self.how == "attributes":
+            self.n_calls += 1
+            self.kept.append(x)
+            self.by_name["x"] = x
+            self.seen = {"x": x}
+        elif self.how == "training":  # there is none to predict with before it has been trained
+            if self.training:
+                self.register_buffer("mean", x.mean(0))
+            x = x - self.get_buffer("mean")
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("how", ["buffer", "temporary buffer", "none", "resized", "in place", "attributes", "training"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_that_keeps_things_while_it_runs_is_left_as_it_was(how: str, training: bool) -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5), Makes(how)).train(training)
+    x = torch.randn(4, 3)
+    before, rng = copy.deepcopy(model), torch.get_rng_state()
+    summary = summarize(model, [x])
+    assert [row.name for row in summary.layers] == ["0", "1", "2.layer"]
+    assert summary.nb_params == 18
+    for module, was in zip(model.modules(), before.modules(), strict=True):
+        assert vars(module).keys() == vars(was).keys()
+        assert module._buffers.keys() == was._buffers.keys()
+        assert module.training == was.training
+    made: Any = model[2]
+    assert (made.n_calls, len(made.kept), made.by_name, made.later) == (0, 1, {}, None)
+    assert model.state_dict().keys() == before.state_dict().keys()
+    assert all(torch.equal(x, before.state_dict()[name]) for name, x in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert n_hooks(model) == 0
+
+
+class Tied(nn.Module):
+    """One table to read words and to write them; called by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
+        self.out.weight = self.table.weight
+
+    def forward(self, words: Tensor) -> Tensor:
+        out: Tensor = self.out(input=self.table(words))
+        return out
+
+
+def test_weights_that_layers_share_are_counted_once_and_calls_by_name_are_seen() -> None:
+    table, out = summarize(Tied(), [torch.zeros(4, 2, dtype=torch.long)]).layers
+    assert (table.nb_params, out.nb_params) == (15, 0)
+    assert (out.input_shape, out.output_shape) == ((-1, 2, 3), (-1, 2, 5))
+
+
+def test_parameters_that_are_used_without_a_call_have_a_row() -> None:
+    summary = summarize(nn.MultiheadAttention(4, 2), [torch.zeros(3, 2, 4)] * 3)
+    assert sum(row.nb_params for row in summary.layers) == summary.nb_params == 4 * 4 * 4 + 4 * 4

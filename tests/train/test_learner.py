@@ -511,6 +511,7 @@ def test_summary_of_a_model_with_two_inputs_and_shared_layers():
     assert [(row.name, row.output_shape, row.nb_params) for row in summary.layers] == [
         ("emb", (-1, 3), 12),
         ("lin", (-1, 3), 12),
+        ("lin", (-1, 3), 0),
         ("(model)", (-1, 3), 3),
     ]
     assert summary.nb_params == 27
@@ -521,12 +522,30 @@ def test_summary_of_a_model_with_two_inputs_and_shared_layers():
 def test_summary_removes_its_hooks_when_the_model_fails():
     learn = learner()
     modes = [m.training for m in learn.model.modules()]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TrainingError, match=r"the model failed on inputs .*\(2, 5\)"):
         learn.summary([torch.zeros(2, 5)])
     assert n_hooks(learn.model) == 0
     assert [m.training for m in learn.model.modules()] == modes
     with pytest.raises(DataError, match="no batch to run the model on; pass its inputs as `xs`"):
         learner(data=DataBunch(".", [], target=Category("abc"))).summary()
+
+
+def test_summary_takes_a_single_input_and_batches_that_are_dicts():
+    learn = learner()
+    for xs in (torch.zeros(2, 6), np.zeros((2, 6), np.float32), [np.zeros((2, 6), np.float32)]):
+        assert learn.summary(xs).layers[0].input_shape == (-1, 6)
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(3, 3)
+
+        def forward(self, a, b):
+            return self.lin(a) + self.lin(b)
+
+    batch = {"b": torch.zeros(4, 3), "a": torch.zeros(4, 3), "y": torch.zeros(4).long()}
+    summary = learner(model=Sum(), data=DataBunch(".", [batch], target=Category("abc"))).summary()
+    assert [(row.name, row.nb_params) for row in summary.layers] == [("lin", 12), ("lin", 0)]
 
 
 def test_set_data_goes_on_with_the_same_model():

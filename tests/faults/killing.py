@@ -61,7 +61,7 @@ def table(path: Path) -> Learner:
 
     frame = load_wine(as_frame=True).frame
     for name in ("alcohol", "hue"):
-        frame[name] = pd.cut(frame[name], 6).astype(str)
+        frame[name] = pd.qcut(frame[name], 6).astype(str)
     train_cats(frame, ["alcohol", "hue"])
     df, y, _, _ = proc_df(frame, "target")
     assert y is not None

@@ -28,7 +28,6 @@ from learnkit.data.loaders import TensorLoader
 from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order, split_by_stratum
 from learnkit.data.targets import Category, MultiCategory, Real, Target
 from learnkit.export import load_learner
-from learnkit.interpret import Interpretation
 from learnkit.train.blend import CutMix, MixUp
 from learnkit.train.callbacks import GradientClip, LossRegulariser, StopOnNaN, WeightAverage
 from learnkit.train.checkpoint import load_model, save_model
@@ -62,6 +61,7 @@ from learnkit.train.counts import (
 )
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, CancelBatch, CancelEpoch, CancelFit
+from learnkit.train.interpret import Interpretation, ValueInterpretation
 from learnkit.train.learner import Learner
 from learnkit.train.logs import CSVLog, TensorBoardLog
 from learnkit.train.loop import Run, TrainingOutput, fit, validate
@@ -147,6 +147,7 @@ __all__ = [
     "TrainingOutput",
     "UnwritableError",
     "V",
+    "ValueInterpretation",
     "WeightAverage",
     "WeightDecaySchedule",
     "accuracy",

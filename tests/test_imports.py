@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "learnkit"
-LAYERS = ("core", "data", "train", "interpret")
+LAYERS = ("core", "data", "train")
 APPLICATIONS = ("vision", "tabular", "text", "collab")
 # What each layer may import besides itself; the modules at the top (`__init__`, `demo`, ...) may import anything.
 ALLOWED = {layer: set(LAYERS[:i]) for i, layer in enumerate(LAYERS)} | {app: set(LAYERS) for app in APPLICATIONS}

@@ -20,7 +20,6 @@ from learnkit.core.errors import CheckpointError, DataError
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.joining import take
-from learnkit.interpret import Interpretation
 from learnkit.text.awd_lstm import Encoder
 from learnkit.text.callbacks import ScaleRateByLength, SkipScores
 from learnkit.text.classifier import TextClassifier
@@ -319,23 +318,6 @@ class TextLearner(EncoderLearner):
             In the order given; as `predict`: log-probabilities of classes, probabilities for several labels, values.
         """
         return self._predict(self.data.texts_dl(texts, bs)).preds
-
-    def interpret(self) -> Interpretation:
-        """Predict the validation set, to ask where the model is right, wrong and unsure.
-
-        Returns
-        -------
-        Interpretation
-            Its item numbers are positions in the validation set.
-
-        Raises
-        ------
-        DataError
-            If there are no classes, as in a regression.
-        """
-        if self.data.classes is None:
-            raise DataError("there are no classes to be right or wrong about: this model predicts numbers.")
-        return Interpretation(self.predict_proba(), self.data.val_y, self.data.classes)
 
     def _predict(self, dl: Iterable[Any]) -> Predictions:
         result = super()._predict(dl)

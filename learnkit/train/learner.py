@@ -34,7 +34,7 @@ from learnkit.data.check import first_batch
 from learnkit.data.files import PathLike
 from learnkit.data.labels import one_spelling
 from learnkit.data.loaders import generators, n_batches, split_batch
-from learnkit.data.targets import Target, target_to_data
+from learnkit.data.targets import Real, Target, target_to_data
 from learnkit.train import loop
 from learnkit.train.archive import write_archive
 from learnkit.train.callbacks import LossRegulariser, StopOnNaN
@@ -43,6 +43,7 @@ from learnkit.train.checkpoint import load_model, read_meta, save_model, weights
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.failures import from_outside
+from learnkit.train.interpret import Interpretation, ValueInterpretation, by_place
 from learnkit.train.losses import ACTIVATIONS, Activation, check_activation, gets_whole, read
 from learnkit.train.lr_find import LRFindResult, RangeTest
 from learnkit.train.metrics import MetricLike, as_metrics
@@ -701,6 +702,34 @@ class Learner(Settable):
         """Train every layer group."""
         self.freeze_to(0)
 
+    def trainable(self, layer: nn.Module) -> bool:
+        """Whether a layer is trained: any of its parameters, or, if it has none, whether it was left unfrozen.
+
+        Parameters
+        ----------
+        layer : nn.Module
+            Of the model: `learn.model[-1]`, say.
+
+        Returns
+        -------
+        bool
+
+        Examples
+        --------
+        >>> import torch
+        >>> from learnkit import DataBunch, Learner
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+        >>> learn = Learner(DataBunch(".", []), model, crit=torch.nn.MSELoss())
+        >>> learn.freeze_to(-1)
+        >>> learn.trainable(model[0]), learn.trainable(model[1])
+        (False, True)
+        """
+        if not any(layer is module for module in self.model.modules()):
+            what = type(layer).__name__ if isinstance(layer, nn.Module) else repr(layer)
+            raise ValueError(f"`layer` must be a module of `learn.model`, such as `learn.model[0]`; got {what}.")
+        params = list(layer.parameters())
+        return any(p.requires_grad for p in params) if params else getattr(layer, "trainable", True) is not False
+
     def bn_freeze(self, do_freeze: bool = True) -> None:
         """Keep the statistics of all pretrained batch norms as they are, also in layers that are trained.
 
@@ -756,6 +785,35 @@ class Learner(Settable):
         """
         return self._to_proba(self.predict(is_test))
 
+    def interpret(self) -> Any:
+        """Predict the validation set, to ask where the model is right, wrong and unsure.
+
+        Returns
+        -------
+        Interpretation or ValueInterpretation
+            Of classes, or of numbers. Item numbers are positions in the validation set; where each item has a class per
+            place, as masks have, an item is a place, counted through all of them.
+
+        Raises
+        ------
+        DataError
+            If the data bunch does not say what is predicted.
+        """
+        target = self.data.target
+        if target is None:
+            raise DataError(
+                "to interpret predictions it must be known what they are: make the data with "
+                "DataBunch(..., target=Category(classes)), or `MultiCategory(classes)` or `Real()`."
+            )
+        preds, targs = self.predict_with_targs()
+        if target.classes is not None:
+            return Interpretation(*by_place(self._to_proba(preds), targs, len(target.classes)), target.classes)
+        if isinstance(target, Real):
+            return ValueInterpretation(preds, targs)
+        raise DataError(
+            f"there are no classes or values to be right or wrong about: {type(target).__name__} is predicted."
+        )
+
     def predict_dl(self, dl: Iterable[Any]) -> NDArray[Any]:
         """Predict any loader of batches `(x, y)`; see `predict` for what is returned."""
         return self._predict(dl).preds
@@ -807,6 +865,37 @@ class Learner(Settable):
                 "Make the data as it was made for that training; or `export` the learner there, and use `load_learner`."
             )
         load_model(self.model, file)
+
+    def load_cycle(self, name: PathLike, cycle: int) -> None:
+        """Take the weights that `fit(..., cycle_save_name=name)` saved at the end of a cycle; see `load`.
+
+        Parameters
+        ----------
+        name : path-like
+            What was passed as `cycle_save_name`.
+        cycle : int
+            Counted from 0.
+
+        Raises
+        ------
+        CheckpointError
+            If there are none; the message lists the cycles there are.
+        """
+        file = self._weights_file(f"{name}_cyc_{cycle}")
+        if not file.exists():
+            start, end = Path(f"{name}_cyc_").name, file.suffix
+            cycles = [x.name[len(start) : -len(end)] for x in file.parent.glob(f"*{end}") if x.name.startswith(start)]
+            numbers = sorted(int(number) for number in cycles if number.isdecimal())
+            there = (
+                f"there are {', '.join(map(str, numbers))}"
+                if numbers
+                else f"there is no cycle of that name in {file.parent}"
+            )
+            raise CheckpointError(
+                f"no weights were saved at the end of cycle {cycle} as {str(name)!r}; {there}. "
+                "`fit(..., cycle_len=1, cycle_save_name=name)` saves them, counted from 0."
+            )
+        self.load(f"{name}_cyc_{cycle}")
 
     def _check_same_classes(self, file: Path) -> None:
         """Refuse weights whose scores are those of other classes; of another number of classes the layers differ."""
@@ -878,12 +967,12 @@ class Learner(Settable):
                 f"{target} could not be written ({exc}); what was there before is untouched."
             ) from exc
 
-    def summary(self, xs: Sequence[Any] | None = None) -> ModelSummary:
+    def summary(self, xs: Any = None) -> ModelSummary:
         """Report shape, parameters and trainability for each call of a layer; everything stays as it was.
 
         Parameters
         ----------
-        xs : sequence, optional
+        xs : sequence, Tensor or array, optional
             Inputs of the model, e.g. `[torch.zeros(1, 3, 64, 64)]`, or its only one; those of the first batch by default.
 
         Returns

@@ -133,11 +133,13 @@ class Recorder(Callback):
         self.moms: list[float] = []
         self.epochs: list[dict[str, float]] = []
         self.lr_finding: LRFindResult | None = None
+        self._found_before: LRFindResult | None = None  # what `lr_find` had measured when the latest fit began
         self._started = 0.0
 
     def before_fit(self, run: Run) -> None:
         """Forget the previous fit."""
         self.losses, self.lrs, self.moms, self.epochs = [], [], [], []
+        self._found_before = self.lr_finding
 
     def before_epoch(self, run: Run) -> None:
         """Start the clock."""
@@ -202,13 +204,17 @@ class Recorder(Callback):
         return self.lr_finding.plot(skip_start, skip_end, ax=ax)
 
     def plot_lr(self, show_moms: bool = False, *, ax: Axes | None = None) -> Axes:
-        """Draw the learning rate (and, if asked, the momentum) of every batch of the latest fit."""
-        self._need_fit()
+        """Draw the learning rate (and, if asked, the momentum) of every batch of the latest fit, or `lr_find`."""
+        found = None if self.lr_finding is self._found_before else self.lr_finding
+        if found is None:
+            self._need_fit()
         ax = get_ax(ax)
-        ax.plot(self.lrs)
+        ax.plot(self.lrs if found is None else found.lrs)
+        if found is not None:
+            ax.set_yscale("log")
         ax.set_xlabel("batch")
         ax.set_ylabel("learning rate")
-        if show_moms and self.moms:
+        if show_moms and self.moms and found is None:
             twin = ax.twinx()
             twin.plot(self.moms, color="tab:orange")
             twin.set_ylabel("momentum", color="tab:orange")
@@ -239,7 +245,8 @@ class Recorder(Callback):
 
     def _need_fit(self) -> None:
         if not self.losses:
-            raise LearnkitError("nothing has been trained yet: call `learn.fit(...)` first.")
+            hint = "" if self.lr_finding is None else " `plot()` draws what `lr_find` measured."
+            raise LearnkitError(f"nothing has been trained yet: call `learn.fit(...)` first.{hint}")
 
 
 class ProgressTable(Callback):

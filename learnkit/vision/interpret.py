@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from learnkit.core.errors import DataError
 from learnkit.core.plots import plots
-from learnkit.interpret import Interpretation
+from learnkit.train.interpret import Interpretation
 from learnkit.vision.dataset import ImageDataset
 
 if TYPE_CHECKING:

@@ -310,17 +310,18 @@ class ConvLearner(Learner):
                 versions.append(self._predict(augmented).preds)
         return stack(versions), plain.targs
 
-    def interpret(self) -> ImageInterpretation:
+    def interpret(self) -> Any:
         """Predict the validation set and return it for questions: confusion matrix, best and worst, curves.
 
         Returns
         -------
-        ImageInterpretation
+        ImageInterpretation or ValueInterpretation
+            Of classes, which can show the pictures, or of numbers.
         """
-        if self.data.classes is None:
-            raise DataError("interpretation is for classifications; this data bunch has no classes.")
         if self.crit is _labels_of_others:
             raise DataError(_OTHER_LABELS)
+        if self.data.classes is None:
+            return super().interpret()
         result = self._predict(self._loader(False))
         dataset = getattr(self.data.val_dl, "dataset", None)
         return ImageInterpretation(self._to_proba(result.preds), result.targs, self.data.classes, dataset)

@@ -277,14 +277,13 @@ def test_several_labels_and_numbers(tmp_path: Path) -> None:
     assert "rmse" in real.fit(1e-2, 1)
     assert real.predict().shape == real.data.val_y.shape == (20,)
     np.testing.assert_allclose(TextEnsemble([real, real]).predict_texts(["a"]), real.predict_texts(["a"]), atol=1e-6)
-    with pytest.raises(DataError, match="there are no classes"):
-        real.interpret()
+    assert real.interpret().errors.shape == (20,)
 
 
 def test_the_summary_shows_every_layer_with_parameters(tmp_path: Path) -> None:
     for learn in (language_learner(tmp_path), text_learner(tmp_path)):
         summary = learn.summary()
-        assert [row.kind for row in summary.layers].count("LSTM") == 2
+        assert len({row.name for row in summary.layers if row.kind == "LSTM"}) == 2  # a row for each piece of a text
         assert summary.nb_params == sum(p.numel() for p in learn.model.parameters())
         assert learn.check() == []
 

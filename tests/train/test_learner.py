@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from learnkit import (
     Callback,
     Category,
+    CheckpointError,
     CSVLog,
     DataBunch,
     DataError,
@@ -530,8 +531,37 @@ def test_summary_removes_its_hooks_when_the_model_fails():
         learner(data=DataBunch(".", [], target=Category("abc"))).summary()
 
 
+def test_a_layer_says_whether_it_trains():
+    learn: Any = learner()
+    assert all(learn.trainable(layer) for layer in learn.model)
+    learn.freeze_to(-1)
+    assert [learn.trainable(layer) for layer in learn.model] == [False] * (len(learn.model) - 1) + [True]
+    assert not any(layer.trainable for layer in learn.model[:-1])
+    assert learn.trainable(learn.model)
+    for p in learn.model.parameters():
+        p.requires_grad_(True)  # by hand
+    assert learn.trainable(learn.model[0])
+    for other in (nn.Linear(2, 2), 0, "head"):
+        with pytest.raises(ValueError, match=r"must be a module of `learn.model`"):
+            learn.trainable(other)
+
+
+def test_weights_of_a_cycle_are_loaded_by_its_number(tmp_path):
+    learn = learner(tmp_path)
+    learn.fit(0.1, 2, cycle_len=1, cycle_save_name="first")
+    after = {name: x.clone() for name, x in learn.model.state_dict().items()}
+    learn.load_cycle("first", 0)
+    assert not torch.equal(learn.model.state_dict()["0.weight"], after["0.weight"])
+    learn.load_cycle("first", 1)
+    assert all(torch.equal(x, after[name]) for name, x in learn.model.state_dict().items())
+    with pytest.raises(CheckpointError, match="no weights were saved at the end of cycle 2 as 'first'; there are 0, 1"):
+        learn.load_cycle("first", 2)
+    with pytest.raises(CheckpointError, match="there is no cycle of that name"):
+        learn.load_cycle("second", 0)
+
+
 def test_summary_takes_a_single_input_and_batches_that_are_dicts():
-    learn = learner()
+    learn: Any = learner()
     for xs in (torch.zeros(2, 6), np.zeros((2, 6), np.float32), [np.zeros((2, 6), np.float32)]):
         assert learn.summary(xs).layers[0].input_shape == (-1, 6)
 

@@ -173,6 +173,19 @@ def test_plots_need_a_fit():
             plot()
 
 
+def test_the_rates_drawn_are_those_of_what_came_last():
+    learn = learner()
+    found = learn.lr_find(n_iter=20)
+    assert list(learn.sched.plot_lr(show_moms=True).lines[0].get_ydata()) == found.lrs
+    with pytest.raises(LearnkitError, match=r"nothing has been trained yet.*`plot\(\)` draws what `lr_find` measured"):
+        learn.sched.plot_loss()
+    learn.fit(0.1, 1)
+    assert list(learn.sched.plot_lr().lines[0].get_ydata()) == learn.sched.lrs
+    found = learn.lr_find(n_iter=20)
+    assert list(learn.sched.plot_lr().lines[0].get_ydata()) == found.lrs
+    assert len(learn.sched.plot_loss().lines[0].get_ydata()) == NB  # the record of the fit is as it was
+
+
 def test_plots_draw_what_was_recorded_where_they_are_told_to():
     import matplotlib.pyplot as plt
 

@@ -1,4 +1,4 @@
-"""What the predictions say: where the model is right, wrong and unsure.
+"""What the predictions say: where the model is right, wrong and unsure, about classes and about numbers.
 
 Made from predictions and targets alone, so it serves every application; `learn.interpret()` adds pictures.
 """
@@ -19,7 +19,7 @@ from learnkit.train.counts import FBeta
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Interpretation"]
+__all__ = ["Interpretation", "ValueInterpretation", "by_place"]
 
 
 class Interpretation:
@@ -265,3 +265,97 @@ class Interpretation:
     def _first(self, mask: NDArray[np.bool_], key: NDArray[Any], n: int) -> NDArray[np.int64]:
         idxs = np.flatnonzero(mask)
         return idxs[np.argsort(key[idxs], kind="stable")][:n]
+
+
+class ValueInterpretation:
+    """Predicted and true values of a regression: how far off, where, and in which direction.
+
+    Parameters
+    ----------
+    preds, targs : array of shape (n,) or (n, k)
+
+    Raises
+    ------
+    DataError
+        If they are not of one shape.
+
+    Examples
+    --------
+    >>> from learnkit import ValueInterpretation
+    >>> said = ValueInterpretation([1.0, 2.0, 6.0], [1.0, 3.0, 3.0])
+    >>> said.top_losses(2)
+    (array([9., 1.]), array([2, 1]))
+    >>> said.report()
+       mean_error  mae  rmse    r2
+    0       0.667 1.33  1.83 -2.75
+    """
+
+    def __init__(self, preds: ArrayLike, targs: ArrayLike) -> None:
+        self.preds: NDArray[Any] = np.asarray(preds, dtype=float)
+        self.targs: NDArray[Any] = np.asarray(targs, dtype=float)
+        if self.preds.shape != self.targs.shape or not self.preds.ndim:
+            raise DataError(f"expected values of one shape; got {self.preds.shape} and {self.targs.shape}.")
+
+    @property
+    def errors(self) -> NDArray[Any]:
+        """Predicted minus true values, in their shape."""
+        return self.preds - self.targs
+
+    @property
+    def losses(self) -> NDArray[Any]:
+        """Squared error of each item (mean over its values)."""
+        return self._columns(self.errors**2).mean(1)
+
+    def top_losses(self, n: int = 9) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the highest losses and the items they belong to.
+
+        Returns
+        -------
+        losses : array of shape (n,)
+        idxs : array of int64, shape (n,)
+        """
+        order = np.argsort(-self.losses, kind="stable")[:n]
+        return self.losses[order], order
+
+    def report(self) -> Any:
+        """Return figures of each value to three digits: mean error, mean absolute error, root mean squared error, R2.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per value of an item. R2 is NaN where the true values are all the same.
+        """
+        import pandas as pd
+
+        errors, targs = self._columns(self.errors), self._columns(self.targs)
+        squares = (errors**2).mean(0)
+        variance = targs.var(0)
+        r2 = np.where(variance > 0, 1 - squares / np.where(variance > 0, variance, 1), np.nan)
+        figures = {"mean_error": errors.mean(0), "mae": np.abs(errors).mean(0), "rmse": np.sqrt(squares), "r2": r2}
+        return pd.DataFrame({name: [float(f"{x:.3g}") for x in column] for name, column in figures.items()})
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw predicted against true values, a colour for each value of an item, and the line where they agree."""
+        ax = get_ax(ax, (5, 5))
+        preds, targs = self._columns(self.preds), self._columns(self.targs)
+        for column in range(targs.shape[1]):
+            ax.plot(targs[:, column], preds[:, column], ".", alpha=0.5)
+        ends = [min(preds.min(), targs.min()), max(preds.max(), targs.max())]
+        ax.plot(ends, ends, color="0.5", lw=1)
+        ax.set(xlabel="actual", ylabel="predicted")
+        return ax
+
+    @staticmethod
+    def _columns(values: NDArray[Any]) -> NDArray[Any]:
+        return values.reshape(len(values), -1)
+
+
+def by_place(probs: Any, targs: Any, n_classes: int) -> tuple[Any, Any]:
+    """Return probabilities `(n, c, ...)` and classes `(n, ...)`, as of masks, as `(n * places, c)` and `(n * places,)`.
+
+    Anything else is returned as it is.
+    """
+    shape = np.shape(probs)
+    if len(shape) < 3 or shape[1] != n_classes or np.shape(targs) != (shape[0], *shape[2:]):
+        return probs, targs
+    return np.moveaxis(probs, 1, -1).reshape(-1, n_classes), np.reshape(targs, -1)

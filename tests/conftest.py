@@ -9,6 +9,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 import torch
+from hypothesis import settings
 
 from learnkit import seed_everything
 from learnkit.core.errors import warn_once
@@ -17,6 +18,10 @@ torch.set_num_threads(1)  # the tests are tiny: a second thread only adds switch
 
 # Another seed for every test: what is said of a trained result must hold with any (`LEARNKIT_TEST_SEED=1 make test`).
 SEED = int(os.environ.get("LEARNKIT_TEST_SEED", "0"))
+
+# Without a seed the drawn examples are the same in every run, with one they are new.
+settings.register_profile("learnkit", derandomize="LEARNKIT_TEST_SEED" not in os.environ, database=None, deadline=None)
+settings.load_profile("learnkit")
 
 
 @pytest.fixture(autouse=True)

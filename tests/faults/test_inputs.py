@@ -31,9 +31,6 @@ from learnkit.vision import ImageClassifierData, tfms_from_stats
 MANY = int(os.environ.get("LEARNKIT_FAULTS", "1")) * 25
 FAULTS = settings(
     max_examples=MANY,
-    deadline=None,
-    derandomize=True,  # the same examples each time
-    database=None,
     phases=[Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
 )

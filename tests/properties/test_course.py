@@ -40,7 +40,6 @@ ARRAYS = DTYPES.flatmap(
 )
 
 
-@settings(deadline=None)
 @given(ARRAYS, st.lists(st.integers(-7, 7), max_size=6))
 def test_split_by_idx_parts_the_rows_or_says_why_not(array: Any, idxs: list[int]) -> None:
     n = len(array)
@@ -56,7 +55,7 @@ def test_split_by_idx_parts_the_rows_or_says_why_not(array: Any, idxs: list[int]
     assert np.array_equal(others, np.delete(array, places, axis=0))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(ARRAYS)
 def test_v_holds_what_t_holds_in_any_nest(array: Any) -> None:
     if array.dtype == np.float64 and np.isfinite(array).any() and np.abs(array[np.isfinite(array)]).max() > 3.4e38:
@@ -82,7 +81,7 @@ NAMES = st.text(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.dictionaries(NAMES, st.lists(NAMES, max_size=4), min_size=1, max_size=8),
     st.sampled_from([" ", "|"]),
@@ -119,7 +118,7 @@ AUGMENTS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(AUGMENTS, max_size=5), st.integers(2, 40), st.integers(2, 40), st.integers(0, 2**32 - 1), st.booleans())
 def test_any_augmentations_together_give_a_picture_of_the_size_asked_for(
     augments: list[Any], h: int, w: int, seed: int, squish: bool
@@ -136,7 +135,6 @@ def test_any_augmentations_together_give_a_picture_of_the_size_asked_for(
         assert int((values.int() - 100).abs().max()) <= 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=6))
 def test_layers_say_what_was_set_last(flags: list[bool]) -> None:
     model = nn.Sequential(*(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) for _ in flags))
@@ -149,7 +147,7 @@ def test_layers_say_what_was_set_last(flags: list[bool]) -> None:
         assert {p.requires_grad for p in layer.parameters()} == {flag}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(st.floats(0, 0.5), min_size=3, max_size=3),
     st.sampled_from([torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW]),

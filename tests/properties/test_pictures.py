@@ -18,7 +18,7 @@ from learnkit.data.targets import Category, MultiCategory
 from learnkit.vision import ImageClassifierData, tfms_from_stats
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*differ only in capitals", "ignore:.*takes? to have no header")
-MANY = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 HALF = ([0.5] * 3, [0.5] * 3)
 NAMES = [

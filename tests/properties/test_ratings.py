@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from learnkit import DataError
 from learnkit.collab import CollabFilterDataset
 
-MANY = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 WRITTEN = st.sampled_from(
     ["007", "07", "7", "0", "-0", "1e5", "1.0", "NA", "null", "nan", "None", "True", "X1", "é", "a b", " 7"]

@@ -32,7 +32,7 @@ from learnkit.train.metrics import METRICS
 from learnkit.vision import ConvLearner, ImageClassifierData, RandomFlip, tfms_from_stats
 from learnkit.vision.data import ImageDataset
 
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 
 @st.composite

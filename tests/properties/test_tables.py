@@ -14,9 +14,7 @@ from learnkit.core.errors import LearnkitError
 from learnkit.data.split import split_by_order
 from learnkit.tabular import ColumnarModelData, Mapper, df_shrink, get_elapsed, join_df, proc_df, rolling_sums
 
-DRAWN = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+DRAWN = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 NAMES = st.sampled_from(["a", "b", "a_b", "Km", "Km_na", "nan", "", "ü", 3])
 TEXTS = st.sampled_from(["007", "7", "1.50", "1e5", "nan", "None", "NA", " a", "a", "ü", "b_c"])

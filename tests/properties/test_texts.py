@@ -19,7 +19,7 @@ from learnkit.text import Field, LanguageModelData, TextData, TextLearner
 from learnkit.text.texts import MARK
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*are not in the vocabulary")
-MANY = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 
 WORDS = st.sampled_from(
     ["sea", "SKY", "<pad>", "<eos>", "<unk>", "<cap>", "007", "é", "\ud83d", "nan", "", "\ufeffx", "a\u00a0b"]

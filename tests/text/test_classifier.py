@@ -34,7 +34,7 @@ def batch(lengths: list[int]) -> Tensor:
     return x
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6), max_sl=st.integers(1, 70), bptt=st.integers(1, 20))
 def test_padding_changes_no_score(lengths: list[int], max_sl: int, bptt: int) -> None:
     model = classifier(max_sl, bptt).eval()
@@ -47,7 +47,7 @@ def test_padding_changes_no_score(lengths: list[int], max_sl: int, bptt: int) ->
     torch.testing.assert_close(together, padded, atol=1e-5, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(n=st.integers(1, 60), max_sl=st.integers(1, 70), bptt=st.integers(1, 20))
 def test_windows_are_one_long_run_of_the_encoder(n: int, max_sl: int, bptt: int) -> None:
     model = classifier(max_sl, bptt).eval()

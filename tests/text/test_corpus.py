@@ -55,7 +55,7 @@ def test_the_numbers_are_those_of_the_field(tmp_path: Path) -> None:
             corpus[len(texts)]
 
 
-SMALL = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SMALL = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @SMALL

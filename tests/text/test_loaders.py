@@ -14,7 +14,7 @@ from learnkit import DataError, seed_everything
 from learnkit.core.preserve import random_state
 from learnkit.text import BPTTLoader, Corpus, TextLoader, Vocab
 
-FEW = settings(deadline=None, max_examples=150)
+FEW = settings(max_examples=150)
 SIZES: dict[str, Any] = {
     "n": st.integers(2, 700),
     "bs": st.integers(1, 20),

@@ -31,7 +31,7 @@ def test_every_token_of_real_texts_is_one_of_spacy() -> None:
         assert OURS(text) == [token.text for token in ENGLISH(text) if not token.is_space], text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(alphabet="aB.'-@#:/)(\u2019\u201d $€5\t\u00a0😀", max_size=40))
 def test_nor_does_an_odd_text_differ(text: str) -> None:
     assert OURS(text) == [token.text for token in ENGLISH(text) if not token.is_space]
@@ -116,7 +116,7 @@ def test_tokens_become_a_text_again(tokens: str, text: str) -> None:
     assert join_tokens(tokens.split()) == text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(["<cap>", "<up>", "<rep>", "<wrep>", "<eos>", "<pad>", "3", "a", "(", ")", "²", ""])))
 def test_any_tokens_a_model_makes_up_can_be_written(tokens: list[str]) -> None:
     text = join_tokens(tokens)

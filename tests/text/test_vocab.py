@@ -26,7 +26,7 @@ def test_frequent_tokens_come_first_and_equal_ones_in_order() -> None:
     assert min(counts[token] for token in vocab.itos[2:]) >= 3
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text(max_size=5)), st.integers(1, 3))
 def test_numbers_and_tokens_are_inverse(tokens: list[str], min_freq: int) -> None:
     vocab = Vocab.from_counts(Counter(tokens), min_freq=min_freq)

@@ -21,7 +21,7 @@ from learnkit import CheckpointError, LearnkitError, load_model, save_model
 from learnkit.train.checkpoint import read_meta, read_weights, weights_path
 from tests.train.helpers import assert_same, learner, net, plain_net, snapshot
 
-TRAVERSE = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TRAVERSE = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 # ---------------------------------------------------------------- round trip

@@ -70,7 +70,7 @@ def test_equals_a_loop_written_by_hand(opt, accumulate):
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=7), accumulate=st.integers(1, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_accumulating_equals_bigger_batches(sizes, accumulate):
     """A window steps like one batch of all its items, whatever the sizes; the last window may be short."""
     x, y = items(sum(sizes))

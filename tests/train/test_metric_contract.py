@@ -107,7 +107,7 @@ SIZES = st.lists(st.integers(1, 9), max_size=10)
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 @given(sizes=SIZES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_any_split_into_batches_gives_the_value_of_the_whole(name, kind, sizes):
     pair = KINDS[kind]()
     whole = METRICS[name](*pair)
@@ -118,7 +118,7 @@ def test_any_split_into_batches_gives_the_value_of_the_whole(name, kind, sizes):
 
 @pytest.mark.parametrize("make", OWN.values(), ids=list(OWN))
 @given(sizes=SIZES)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_any_split_for_metrics_one_makes_oneself(make, sizes):
     pair = KINDS["several labels"]()
     assert value(make(), cut(pair, sizes)) == pytest.approx(make()(*pair), rel=1e-6)

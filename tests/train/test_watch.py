@@ -49,7 +49,7 @@ def improvements(values: list[float], mode: str, min_delta: float) -> list[int]:
 
 
 @given(values=FIGURES, mode=MODES, patience=st.integers(1, 3), min_delta=st.sampled_from([0.0, 0.05]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_early_stopping_stops_after_so_many_epochs_without_improvement(values, mode, patience, min_delta):
     script = Script(values)
     stop = EarlyStopping("val_loss", mode, patience, min_delta=min_delta)
@@ -65,7 +65,7 @@ def test_early_stopping_stops_after_so_many_epochs_without_improvement(values, m
 
 
 @given(values=FIGURES, mode=MODES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_save_best_keeps_the_weights_of_the_best_epoch(tmp_path_factory, values, mode):
     path = tmp_path_factory.mktemp("best") / "deep" / "best"
     script = Script(values)
@@ -116,7 +116,7 @@ def test_early_stopping_still_saves_the_best_weights_in_either_order(tmp_path):
     factor=st.sampled_from([0.1, 0.5]),
     min_lr=st.sampled_from([0.0, 0.03, 1.0]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_reduce_on_plateau(values, mode, patience, factor, min_lr):
     script = Script([*values, 0.0])
     run_fit(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -164,7 +164,6 @@ def test_padding_mirrors_the_picture_outwards() -> None:
     assert torch.equal(apply(picture, 8, pad=2, place=(1, 0.75)), first(mirrored[4:, 3:11]))
 
 
-@settings(deadline=None)
 @example(size=(7, 7), sz=4, zoom=2.0, angle=0.0, place=(1.0, 1.0), pad=0, crop="center")
 @given(
     size=st.tuples(st.integers(2, 40), st.integers(2, 40)),
@@ -319,7 +318,6 @@ def test_what_is_no_picture_is_refused(picture: NDArray[Any], message: str) -> N
     st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
     st.tuples(st.floats(0.05, 2), st.floats(0.05, 2), st.floats(0.05, 2)),
 )
-@settings(deadline=None)
 def test_denorm_inverts_the_normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     tfm, picture = ImageTransforms(None, (mean, std)), noise(4, 5)
     x = tfm(picture)

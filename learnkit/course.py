@@ -45,6 +45,7 @@ from torchvision.models import (
 from learnkit.core.device import VV, T, V, map_tensors, to_np
 from learnkit.core.errors import DataError, check_fraction
 from learnkit.core.layers import children, set_trainable
+from learnkit.core.listing import check_list
 from learnkit.core.old_names import old_package_names
 from learnkit.core.plots import plots
 from learnkit.data.files import PathLike
@@ -273,7 +274,12 @@ class FilesIndexArrayDataset(ImageDataset):
             raise DataError(
                 f"`y` must be class numbers of shape (n,); got shape {numbers.shape}, dtype {numbers.dtype}."
             )
-        super().__init__([Path(path) / name for name in fnames], numbers.astype(np.int64), transform, path=path)
+        super().__init__(
+            [Path(path) / name for name in check_list("fnames", fnames, "files")],
+            numbers.astype(np.int64),
+            transform,
+            path=path,
+        )
 
 
 def plots_from_files(

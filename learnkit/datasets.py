@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, MissingExtraError, check_fraction
+from learnkit.core.listing import check_list
 from learnkit.data.files import PathLike, atomic_path
 
 if TYPE_CHECKING:
@@ -420,7 +421,7 @@ def glove_file(file: PathLike, words: Iterable[str] | None = None) -> Path:
     except ImportError as exc:
         raise MissingExtraError("pyarrow is needed to read the words of GloVe: pip install pyarrow") from exc
     vectors = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
-    wanted = None if words is None else set(words)
+    wanted = None if words is None else set(check_list("words", words, "words"))
     with atomic_path(Path(file)) as part, open(part, "w", encoding="utf-8") as out:
         for word, vector in zip(known, vectors, strict=True):
             if wanted is None or word in wanted:

@@ -15,6 +15,7 @@ from learnkit.collab.interactions import Interactions
 from learnkit.collab.loaders import RatingLoader
 from learnkit.collab.models import EmbeddingModel
 from learnkit.core.layers import model_device
+from learnkit.core.listing import check_list
 from learnkit.core.preserve import evaluating
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
@@ -78,7 +79,7 @@ class CollabFilterData(DataBunch):
     ) -> None:
         super().__init__(path, trn_dl, val_dl, test_dl, target=target)
         self.users, self.items = users, items
-        self.titles = None if titles is None else list(titles)
+        self.titles = None if titles is None else check_list("titles", titles, "titles, one per item")
         self.user_counts, self.item_counts = user_counts, item_counts
         self.y_range, self.mean = y_range, mean
         self._find_seen, self._find_held_out = find_seen, find_held_out

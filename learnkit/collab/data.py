@@ -21,6 +21,7 @@ from learnkit.collab.models import EmbeddingDotBias
 from learnkit.collab.ranking import Preference
 from learnkit.collab.reading import check_columns, read_columns, with_ids
 from learnkit.core.errors import DataError, check_choice
+from learnkit.core.listing import check_list, numbers
 from learnkit.core.settable import Settable
 from learnkit.data.files import PathLike
 from learnkit.data.split import check_val_idxs, get_cv_idxs, split_by_order
@@ -99,7 +100,8 @@ class CollabFilterDataset(Settable):
         self.path = Path(path)
         self.users, self.items = users, items
         self.user_codes, self.item_codes, self.ratings = user_codes, item_codes, ratings
-        self.times, self.titles, self.test_codes = times, titles, test_codes
+        self.times, self.test_codes = times, test_codes
+        self.titles = None if titles is None else check_list("titles", titles, "titles, one per item")
         self.y_range = None if ratings is None else (float(ratings.min()), float(ratings.max()))
         self._rows = rows  # of the frame, where duplicates were dropped
         self._n_rows = len(user_codes) if n_rows is None else n_rows
@@ -572,9 +574,10 @@ def _check_y_range(
 ) -> tuple[float, float] | None:
     if y_range is None or found is None:
         return found
-    low, high = (float(bound) for bound in y_range)
-    if not low < high:
+    bounds = numbers("y_range", y_range)
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
         raise ValueError(f"`y_range` must be (lowest, highest); got {y_range!r}.")
+    low, high = bounds
     if found[0] < low or found[1] > high:
         raise DataError(
             f"the ratings go from {found[0]:g} to {found[1]:g}, outside `y_range` {low:g} to {high:g}, which a model "

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import CheckpointError, DataError
+from learnkit.core.listing import check_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ class Vocabulary:
         import pandas as pd
 
         self.what = what
-        array = ids if isinstance(ids, np.ndarray) else object_array(list(ids))
+        array = ids if isinstance(ids, np.ndarray) else object_array(check_list("ids", ids, f"{what} ids"))
         self.index = pd.Index(array, tupleize_cols=False)
         self.ids: NDArray[Any] = array
         if not self.index.is_unique:
@@ -116,7 +117,11 @@ class Vocabulary:
         """Return the code of each id, 0 for an unknown one, in the smallest integer type that holds them."""
         import pandas as pd
 
-        series = decoded(values) if isinstance(values, pd.Series) else pd.Series(object_array(list(values)))
+        series = (
+            decoded(values)
+            if isinstance(values, pd.Series)
+            else pd.Series(object_array(check_list("values", values, f"{self.what} ids")))
+        )
         codes = np.empty(len(series), dtype=code_dtype(self.size))
         for start in range(0, len(series), CHUNK):
             part = pd.Index(series.iloc[start : start + CHUNK].to_numpy(), tupleize_cols=False)
@@ -138,13 +143,15 @@ class Vocabulary:
 
     def decode(self, codes: NDArray[Any] | Sequence[int]) -> list[Any]:
         """Return the id of each code, `None` for code 0, as plain Python objects."""
-        codes = np.asarray(codes, dtype=np.int64)
+        codes = np.asarray(
+            codes if isinstance(codes, np.ndarray) else check_list("codes", codes, "codes"), dtype=np.int64
+        )
         ids = self.ids[np.maximum(codes - 1, 0)].tolist()
         return [value if code else None for value, code in zip(ids, codes, strict=True)]
 
     def unknown(self, values: Iterable[Any]) -> list[Any]:
         """Return the distinct values that are no id of this vocabulary, in order."""
-        values = list(values)
+        values = check_list("values", values, f"{self.what} ids")
         missing = self.encode(values) == 0
         return list(dict.fromkeys(value for value, gone in zip(values, missing, strict=True) if gone))
 

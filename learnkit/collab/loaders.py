@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from learnkit.collab.interactions import Interactions
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.settable import Settable
+from learnkit.data.rows import RowDataset
 
 __all__ = ["RankingLoader", "RatingLoader"]
 
@@ -81,6 +83,34 @@ class RatingLoader(Settable):
             raise DataError("there are no ratings here to make batches of.")
         self.bs = int(check_positive("bs", bs, integer=True))
         self.shuffle, self.generator = shuffle, generator
+
+    @cached_property
+    def dataset(self) -> RowDataset:
+        """The ratings, in order, for PyTorch's own loader."""
+        return RowDataset(self)
+
+    @property
+    def n_rows(self) -> int:
+        """How many ratings there are."""
+        return self.n
+
+    @property
+    def targets(self) -> Tensor:
+        """The rating of each row."""
+        return self.ratings[self._positions].float()
+
+    def take(self, idxs: Tensor) -> tuple[Tensor, ...]:
+        """Return some rows as a batch."""
+        return self._block(self._positions[idxs].long(), self._epoch_seed())
+
+    @cached_property
+    def _positions(self) -> Tensor:
+        """Where the rows of this loader are in the columns."""
+        if self.rows is not None:
+            return self.rows
+        if self.leave_out is not None:
+            return torch.nonzero(~self.leave_out).squeeze(1).int()
+        return torch.arange(len(self.users), dtype=torch.int32)
 
     def __len__(self) -> int:
         return -(-self.n // self.bs)
@@ -181,6 +211,18 @@ class RankingLoader(RatingLoader):
         super().__init__(users, items, zeros, rows, bs, shuffle, leave_out=leave_out, generator=generator)
         self.seen = seen
         self.negatives = int(check_positive("negatives", negatives, integer=True))
+
+    def take(self, idxs: Tensor) -> tuple[Tensor, ...]:
+        """Return some pairs as a batch; a loader that always draws the same items draws them here too."""
+        if self.shuffle:
+            return super().take(idxs)
+        users, taken, zeros = RatingLoader._block(self, self._positions[idxs].long(), 0)
+        return users, torch.cat([taken[:, None], self._others[idxs]], dim=1), zeros
+
+    @cached_property
+    def _others(self) -> Tensor:
+        """The items drawn for each row, epoch by epoch the same."""
+        return torch.cat([items[:, 1:] for _, items, _ in self])
 
     def _epoch_seed(self) -> int:
         return int(torch.randint(2**62, (), generator=self.generator)) if self.shuffle else NEGATIVES_SEED

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from learnkit.core.errors import check_positive
 from learnkit.core.layers import init_linear
+from learnkit.core.listing import numbers
 
 __all__ = ["MODELS", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingModel", "EmbeddingNet"]
 
@@ -249,7 +250,7 @@ class EmbeddingNet(EmbeddingModel):
         sparse: bool = False,
     ) -> None:
         super().__init__(n_users, n_items, n_factors, y_range, mean=mean, sparse=sparse)
-        self.nh = [nh] if isinstance(nh, int) else [int(width) for width in nh]
+        self.nh = [int(width) for width in numbers("nh", nh, "widths")]
         self.drops = drops
         for width in self.nh:
             check_positive("nh", width, integer=True)

@@ -66,8 +66,11 @@ class MissingExtraError(LearnkitError, ImportError):
 
 def check_fraction(name: str, value: float) -> float:
     """Return `value` if it lies strictly between 0 and 1, else raise `ValueError`."""
+    if isinstance(value, bool) or not (isinstance(value, int | float) or hasattr(value, "__float__")):
+        raise TypeError(f"`{name}` must be a share in (0, 1), a number such as 0.2; got {value!r}.")
     if not 0 < value < 1:
         hint = f" For {value:g}% pass {value / 100:g}." if 1 <= value < 100 else ""
+        hint = " It is a share: for k of n pass k / n." if value >= 100 else hint
         raise ValueError(f"`{name}` must be in (0, 1); got {value!r}.{hint}")
     return value
 

@@ -6,7 +6,7 @@ Every hook here is a context manager, so none is left behind when something fail
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from learnkit.core.device import map_tensors, to_device
 from learnkit.core.layers import model_device, set_train_mode
+from learnkit.core.listing import one_or_list
 from learnkit.core.preserve import evaluating, preserve_rng, preserve_states
 
 __all__ = [
@@ -108,7 +109,11 @@ class ActivationStats:
 
     def __init__(self, modules: Sequence[nn.Module] | nn.Sequential, *, near_zero: float = 0.05) -> None:
         self.near_zero = near_zero
-        layers = list(modules)
+        one = isinstance(modules, nn.Module) and not isinstance(modules, Iterable)
+        layers = one_or_list("modules", modules, "modules", lambda value: one)
+        for layer in layers:
+            if not isinstance(layer, nn.Module):
+                raise TypeError(f"`modules` must be a list of modules; it holds {layer!r:.60}.")
         self._pending: list[list[Tensor]] = [[] for _ in layers]
         self._handles = [layer.register_forward_hook(self._listener(i)) for i, layer in enumerate(layers)]
 

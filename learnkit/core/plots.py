@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from learnkit.core.listing import check_list
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -72,6 +74,9 @@ def plots(
     """
     import matplotlib.pyplot as plt
 
+    ims = _as_pictures(ims)
+    if titles is not None:
+        titles = check_list("titles", titles, "titles, one per picture")
     n = len(ims)
     if n == 0:
         raise ValueError("`ims` holds no picture to draw.")
@@ -128,6 +133,7 @@ def plot_confusion_matrix(
     >>> ax.get_xlabel()
     'predicted'
     """
+    classes = check_list("classes", classes, "names")
     matrix = np.asarray(cm, dtype=float)
     n = len(classes)
     if matrix.shape != (n, n):
@@ -150,6 +156,16 @@ def plot_confusion_matrix(
     ax.set_xlabel("predicted")
     ax.set_ylabel("actual")
     return ax
+
+
+def _as_pictures(ims: Any) -> Any:
+    """Return pictures as a sequence; a single one, of shape (H, W) or (H, W, 3), is one of one."""
+    shape = np.shape(ims) if hasattr(ims, "shape") else None
+    if shape is not None and (len(shape) == 2 or (len(shape) == 3 and shape[-1] in (3, 4))):
+        return [ims]
+    if hasattr(ims, "getbands"):  # Pillow's
+        return [ims]
+    return ims if shape is not None else check_list("ims", ims, "pictures")
 
 
 def _as_picture(im: Any) -> np.ndarray:

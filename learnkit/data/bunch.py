@@ -62,7 +62,7 @@ class DataBunch(Settable):
         target: Target | None = None,
     ) -> None:
         for name, dl in (("trn_dl", trn_dl), ("val_dl", val_dl), ("test_dl", test_dl)):
-            if dl is not None and not isinstance(dl, Iterable):
+            if isinstance(dl, str | bytes) or (dl is not None and not isinstance(dl, Iterable)):
                 raise DataError(f"`{name}` must be an iterable of batches (x, y); got {type(dl).__name__}.")
         self.path = Path(path)
         self.trn_dl, self.val_dl, self.test_dl = trn_dl, val_dl, test_dl

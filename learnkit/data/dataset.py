@@ -71,6 +71,10 @@ class ItemDataset(Dataset[Any]):
         open_item: Callable[[Any], Any],
         tfm: Any = None,
     ) -> None:
+        if isinstance(items, str | bytes):
+            raise TypeError(
+                f"`items` must be a list of items; got the text {items!r:.60}. For one write [{items!r:.60}]."
+            )
         if y is not None and len(items) != len(y):
             raise DataError(f"every item needs a target: got {len(items)} items and {len(y)} targets.")
         self.items, self.y, self.open_item, self.tfm = items, y, open_item, tfm

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from learnkit.core.errors import DataError
+from learnkit.core.listing import check_list
 
 __all__ = ["as_labels", "classes_of", "is_missing", "one_spelling", "several_labels"]
 
@@ -38,7 +39,9 @@ def as_labels(labels: Iterable[Any]) -> list[Any]:
     if isinstance(labels, str):
         raise DataError(f"labels must be a list, one for each item; got the text {labels!r}.")
     to_list = getattr(labels, "tolist", None)
-    plain = to_list() if to_list is not None else list(labels)
+    plain = to_list() if to_list is not None else labels
+    if not isinstance(plain, list):
+        plain = check_list("labels", plain, "labels, one for each item", error=DataError)
     try:
         missing = any(map(is_missing, set(plain)))
     except TypeError as exc:
@@ -67,7 +70,7 @@ def several_labels(items: Iterable[Any]) -> list[list[Any]]:
     if isinstance(items, str):
         raise DataError(f"labels must be a list of lists, one for each item; got the text {items!r}.")
     result = []
-    for i, item in enumerate(items):
+    for i, item in enumerate(check_list("labels", items, "lists, one for each item", error=DataError)):
         if isinstance(item, str) or not isinstance(item, Iterable):
             hint = f"{item.split()!r}" if isinstance(item, str) else "[] for none"
             raise DataError(f"every item must have a list of labels; item {i} has {item!r}. Write {hint}.")

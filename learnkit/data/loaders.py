@@ -19,6 +19,7 @@ import copy
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
 
-from learnkit.core.device import to_device
+from learnkit.core.device import T, to_device
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.settable import Settable
 from learnkit.data.batches import bind_inputs, split_batch
 from learnkit.data.dataset import InBatch, ItemDataset
+from learnkit.data.rows import RowDataset
 
 CHUNK_BYTES = 1 << 20  # what `TensorLoader` gathers at once: small enough for a cache, large enough to be worth it
 
@@ -128,9 +130,9 @@ class TensorLoader(Settable):
 
     Parameters
     ----------
-    xs : Tensor or sequence of Tensor
-        The inputs, each of shape `(n, ...)`.
-    y : Tensor of shape (n, ...)
+    xs : Tensor or array of shape (n, ...), or sequence of them
+        The inputs. Of arrays and frames whole numbers become int64 and others float32; tensors stay as they are.
+    y : Tensor or array of shape (n, ...)
         The targets.
     bs : int, default 64
         Batch size.
@@ -147,7 +149,7 @@ class TensorLoader(Settable):
     Raises
     ------
     DataError
-        If the tensors differ in length or are empty.
+        If inputs or targets are no numbers, differ in length or are empty.
 
     Examples
     --------
@@ -160,8 +162,8 @@ class TensorLoader(Settable):
 
     def __init__(
         self,
-        xs: Tensor | Sequence[Tensor],
-        y: Tensor,
+        xs: Tensor | ArrayLike | Sequence[Tensor | ArrayLike],
+        y: Tensor | ArrayLike,
         bs: int = 64,
         shuffle: bool = False,
         *,
@@ -169,7 +171,15 @@ class TensorLoader(Settable):
         generator: torch.Generator | None = None,
         widen: bool = False,
     ) -> None:
-        self.tensors = (xs, y) if isinstance(xs, Tensor) else (*xs, y)
+        if isinstance(bs, Tensor | np.ndarray) and bs.ndim:
+            raise DataError("several inputs come in a tuple before the targets: TensorLoader((x1, x2), y, bs=...).")
+        inputs = xs if isinstance(xs, list | tuple) else (xs,)
+        if not inputs:
+            raise DataError("`xs` holds no input: it is a tensor or array, or a list of them.")
+        self.tensors: tuple[Tensor, ...] = (
+            *(_as_tensor("xs" if inputs is not xs else f"xs[{i}]", x) for i, x in enumerate(inputs)),
+            _as_tensor("y", y),
+        )
         lengths = [len(tensor) for tensor in self.tensors]
         if len(set(lengths)) > 1:
             raise DataError(
@@ -179,6 +189,30 @@ class TensorLoader(Settable):
             raise DataError("the tensors are empty: there is nothing to make batches of.")
         self.bs = int(check_positive("bs", bs, integer=True))
         self.shuffle, self.drop_last, self.generator, self.widen = shuffle, drop_last, generator, widen
+
+    @cached_property
+    def dataset(self) -> RowDataset:
+        """The items, in order, for PyTorch's own loader."""
+        return RowDataset(self)
+
+    @property
+    def n_rows(self) -> int:
+        """How many items there are."""
+        return len(self.tensors[0])
+
+    @property
+    def targets(self) -> Tensor:
+        """The target of each item."""
+        return self.tensors[-1]
+
+    def take(self, idxs: Tensor) -> tuple[Tensor, ...]:
+        """Return some items as a batch on the CPU."""
+        return tuple(self._widened([x.index_select(0, idxs.to(x.device)).cpu() for x in self.tensors]))
+
+    def _widened(self, chunk: list[Tensor]) -> list[Tensor]:
+        if self.widen:
+            chunk[:-1] = [x.long() if x.dtype in _NARROW else x for x in chunk[:-1]]
+        return chunk
 
     def __len__(self) -> int:
         n = len(self.tensors[0])
@@ -198,12 +232,31 @@ class TensorLoader(Settable):
         for start in range(batch * self.bs, stop, step):
             rows = slice(start, min(start + step, stop))
             chunk = [x[rows] if order is None else x.index_select(0, order[rows]) for x in self.tensors]
-            if self.widen:
-                chunk[:-1] = [x.long() if x.dtype in _NARROW else x for x in chunk[:-1]]
-            yield from zip(*(x.split(self.bs) for x in chunk), strict=True)
+            yield from zip(*(x.split(self.bs) for x in self._widened(chunk)), strict=True)
 
 
 _NARROW = (torch.int8, torch.int16, torch.int32, torch.uint8)
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    """Return an input or target as a tensor, or say what is wrong with it."""
+    if not isinstance(value, Tensor):
+        if (
+            isinstance(value, str | bytes)
+            or not hasattr(value, "__len__")
+            or (name != "y" and isinstance(value, list | tuple))
+        ):
+            raise DataError(
+                f"`{name}` must be a tensor or array of shape (n, ...); got {type(value).__name__} {value!r:.60}. Several inputs "
+                "are a list of tensors or arrays, a table of numbers is np.array(...)."
+            )
+        try:
+            value = T(np.asarray(value))
+        except (TypeError, ValueError, RuntimeError) as exc:
+            raise DataError(f"`{name}` cannot be made a tensor: {exc}") from exc
+    if not value.ndim:
+        raise DataError(f"`{name}` must have one row per item, shape (n, ...); got a single number.")
+    return value
 
 
 def _row_bytes(tensor: Tensor) -> int:

@@ -87,9 +87,7 @@ def split_by_order(values: ArrayLike, val_pct: float = 0.2) -> NDArray[np.int64]
     array([3, 4])
     """
     check_fraction("val_pct", val_pct)
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise DataError(f"`values` must be one value per item, of shape (n,); got shape {array.shape}.")
+    array = _column("values", values)
     if not len(array) or _is_missing(array).any():
         raise DataError("`values` must be there for every item; some are missing, or there are no items.")
     if array.dtype.kind in "USO" and isinstance(array[0], str):
@@ -108,7 +106,7 @@ def split_by_order(values: ArrayLike, val_pct: float = 0.2) -> NDArray[np.int64]
 
 
 def split_by_group(groups: ArrayLike, val_pct: float = 0.2, seed: int = 42) -> NDArray[np.int64]:
-    """Hold out whole groups (all pictures of a patient, all ratings of a user), about `val_pct` of the items.
+    """Hold out whole groups (all pictures of a patient, all ratings of a user), as near to `val_pct` as they allow.
 
     Parameters
     ----------
@@ -124,6 +122,16 @@ def split_by_group(groups: ArrayLike, val_pct: float = 0.2, seed: int = 42) -> N
     array of int64
         Sorted indices of the validation set.
 
+    Raises
+    ------
+    DataError
+        If an item has no group, or all have the same.
+
+    Warns
+    -----
+    UserWarning
+        If the groups only allow a share that is off by more than a quarter of `val_pct`; it says which.
+
     Examples
     --------
     >>> from learnkit import split_by_group
@@ -133,12 +141,95 @@ def split_by_group(groups: ArrayLike, val_pct: float = 0.2, seed: int = 42) -> N
     (2, 1)
     """
     check_fraction("val_pct", val_pct)
-    _, codes, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    array = _column("groups", groups)
+    if _is_missing(array).any():
+        row = int(_is_missing(array).argmax())
+        raise DataError(
+            f"every item must have a group; item {row} has {array[row]!r}. Give it one of its own, or leave it out."
+        )
+    codes, counts = _codes_of(array)
     if len(counts) < 2:
         raise DataError("`groups` holds a single group, so nothing would be left to train on.")
+    n = len(codes)
     order = np.random.default_rng(seed).permutation(len(counts))
-    taken = np.cumsum(counts[order]) <= max(val_pct * len(codes), counts[order[0]])
-    return np.flatnonzero(np.isin(codes, order[taken]))
+    chosen = order[nearest_sum(counts[order].tolist(), val_pct * n, CLOSE * n)]
+    held_out = np.flatnonzero(np.isin(codes, chosen))
+    if abs(len(held_out) - val_pct * n) > max(val_pct * n / 4, 1):
+        warnings.warn(
+            f"whole groups do not come nearer to val_pct={val_pct:g} than {len(held_out) / n:.1%}: {len(held_out):,} of {n:,} "
+            f"items are held out, {len(chosen):,} of {len(counts):,} groups. The largest group has {counts.max():,} items.",
+            stacklevel=2,
+        )
+    return held_out
+
+
+CLOSE = 0.005  # share of the items within which the first groups, in random order, are near enough
+TABLE_BYTES = 1 << 26  # what finding the nearest sum may take
+
+
+def nearest_sum(sizes: list[int], wanted: float, close: float) -> NDArray[np.int64]:
+    """Choose some of the sizes, not none and not all, whose sum comes nearest to what is wanted.
+
+    Parameters
+    ----------
+    sizes : list of int
+        At least two, positive.
+    wanted : float
+        The sum to come near to.
+    close : float
+        The first sizes are taken as they come where they are as near as this.
+
+    Returns
+    -------
+    array of int64
+        Positions of those chosen.
+    """
+    first = np.flatnonzero(np.cumsum(sizes) <= max(wanted, sizes[0]))
+    gap = abs(sum(sizes[i] for i in first) - wanted)
+    if gap <= close and len(first) < len(sizes):
+        return first
+    total = sum(sizes)
+    if len(sizes) * total <= 8 * TABLE_BYTES:
+        return _exactly_nearest(sizes, total, wanted)
+    # Too many to look at every sum: take each that still fits, and one more if that is nearer.
+    taken, left = [], wanted
+    for i, size in enumerate(sizes):
+        if size <= left:
+            taken.append(i)
+            left -= size
+    rest = sorted(set(range(len(sizes))).difference(taken), key=lambda i: sizes[i])
+    if len(rest) > 1 and (not taken or abs(sizes[rest[0]] - left) < left):
+        taken.append(rest[0])
+    return np.array(sorted(taken), dtype=np.int64)
+
+
+def _exactly_nearest(sizes: list[int], total: int, wanted: float) -> NDArray[np.int64]:
+    reached = [1]  # bit s of entry i: the sum s can be made of the first i sizes
+    for size in sizes:
+        reached.append(reached[-1] | reached[-1] << size)
+    sums = reached[-1] & ~1 & ~(1 << total)  # neither none nor all
+    middle = int(wanted) + 1
+    below, above = sums & (1 << middle) - 1, sums >> middle
+    found = [below.bit_length() - 1] if below else []
+    found += [middle + (above & -above).bit_length() - 1] if above else []
+    left = min(found, key=lambda s: abs(s - wanted))
+    chosen = []
+    for i in reversed(range(len(sizes))):
+        if not reached[i] >> left & 1:
+            chosen.append(i)
+            left -= sizes[i]
+    return np.array(chosen[::-1], dtype=np.int64)
+
+
+def _codes_of(groups: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the number of each item's group, and how many items each group has."""
+    try:
+        _, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    except TypeError:  # of several types, which do not sort
+        numbers: dict[Any, int] = {}
+        codes = np.array([numbers.setdefault(group, len(numbers)) for group in groups.tolist()], dtype=np.int64)
+        counts = np.bincount(codes)
+    return codes, counts
 
 
 def split_by_stratum(labels: ArrayLike, val_pct: float = 0.2, seed: int = 42) -> NDArray[np.int64]:
@@ -167,7 +258,7 @@ def split_by_stratum(labels: ArrayLike, val_pct: float = 0.2, seed: int = 42) ->
     """
     check_fraction("val_pct", val_pct)
     rng = np.random.default_rng(seed)
-    array = np.asarray(labels)
+    array = _column("labels", labels)
     if not len(array):
         raise DataError("`labels` is empty: there is nothing to split.")
     chosen = []
@@ -192,6 +283,17 @@ def check_val_idxs(val_idxs: ArrayLike, n: int) -> NDArray[np.int64]:
     if len(idxs) == n:
         raise DataError(f"`val_idxs` holds all {n} items, so nothing would be left to train on.")
     return idxs
+
+
+def _column(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Return one value per item as an array, or say what is wrong."""
+    array = np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        got = f"the text {values!r:.60}" if isinstance(values, str) else f"shape {array.shape}"
+        raise DataError(f"`{name}` must be one value per item, of shape (n,); got {got}.")
+    return array
 
 
 def _is_missing(array: NDArray[Any]) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learnkit.core.errors import DataError
+from learnkit.core.listing import check_list, one_or_list
 from learnkit.data.labels import as_labels, classes_of, one_spelling, several_labels
 from learnkit.data.shapes import align_classes, align_values
 
@@ -248,7 +249,10 @@ class Real(Target):
 
     def __init__(self, c: int = 1, *, shape: Sequence[int] | None = None) -> None:
         self.c = c
-        self.shape: tuple[int, ...] | None = None if shape is None else tuple(shape)
+        self.shape: tuple[int, ...] | None = None
+        if shape is not None:
+            sizes = one_or_list("shape", shape, "sizes", lambda value: isinstance(value, int))
+            self.shape = tuple(int(size) for size in sizes)
 
     def encode(self, labels: Iterable[Any]) -> NDArray[np.float32]:
         """Return the numbers as `float32`.
@@ -258,8 +262,13 @@ class Real(Target):
         DataError
             If a label is no number, is missing or infinite; the item is named.
         """
+        given = (
+            labels
+            if isinstance(labels, np.ndarray) and labels.ndim
+            else check_list("labels", labels, "numbers", error=DataError)
+        )
         try:
-            values = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels), dtype=np.float32)
+            values = np.asarray(given, dtype=np.float32)
         except (TypeError, ValueError) as exc:
             raise DataError(f"a regression needs numbers as targets: {exc}.") from exc
         bad = np.flatnonzero(~np.isfinite(values).all(tuple(range(1, values.ndim))))
@@ -346,7 +355,9 @@ def exp_of_log_probabilities(preds: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_classes(classes: Sequence[Any], *, at_least: int) -> list[Any]:
-    names = list(classes)
+    if isinstance(classes, set | frozenset):
+        raise DataError("`classes` are in the order of the model's scores, and a set has none: write sorted(classes).")
+    names = check_list("classes", classes, "names", error=DataError)
     if len(names) < at_least:
         raise DataError(f"a classifier needs at least {at_least} classes; got {len(names)} ({_some(names)}).")
     spelt = [one_spelling(name) for name in names]

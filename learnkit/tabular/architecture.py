@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from learnkit.core.errors import DataError, check_choice
+from learnkit.core.listing import numbers
 from learnkit.data.targets import Category, MultiCategory, Target
-from learnkit.tabular.model import MixedInputModel, check_y_range
+from learnkit.tabular.model import MixedInputModel, check_y_range, embedding_sizes
 
 if TYPE_CHECKING:
     from learnkit.tabular.data import ColumnarModelData
@@ -40,7 +41,7 @@ def describe_model(
             "this data was not made by from_data_frame, so there is no standard model for it. Write one that is called as "
             "model(x1, x2, ...) and use Learner(data, model)."
         )
-    sizes = data.emb_szs if emb_szs is None else [(int(c), int(s)) for c, s in emb_szs]
+    sizes = data.emb_szs if emb_szs is None else embedding_sizes(emb_szs)
     if len(sizes) != len(data.cat_sz):
         raise DataError(
             f"`emb_szs` must have one (codes, width) per categorical column: got {len(sizes)} for the {len(data.cat_sz)} columns "
@@ -52,7 +53,9 @@ def describe_model(
     if n_cont is not None and n_cont != len(data.cont_flds):
         raise DataError(f"`n_cont` is {n_cont}; the data has {len(data.cont_flds)} continuous columns.")
     plain = arch == "mlp"
-    widths = [int(size) for size in (szs if szs is not None else [200, 100] if plain else [256, 128])]
+    widths = [
+        int(size) for size in numbers("szs", szs if szs is not None else [200, 100] if plain else [256, 128], "widths")
+    ]
     if drops is None:
         drops = 0.0 if plain else 0.3
     return {
@@ -62,7 +65,7 @@ def describe_model(
         "emb_drop": float(emb_drop if emb_drop is not None else 0.0 if plain else 0.1),
         "out_sz": int(out_sz if out_sz is not None else data.c),
         "szs": widths,
-        "drops": [float(drops)] * len(widths) if isinstance(drops, int | float) else [float(p) for p in drops],
+        "drops": numbers("drops", drops) * (len(widths) if isinstance(drops, int | float) else 1),
         "y_range": None if y_range is None else [float(value) for value in y_range],
         "use_bn": bool(use_bn),
     }

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError
+from learnkit.core.listing import check_list
 
 EXACT_FLOAT32 = 2.0**24  # up to here float32 holds every whole number
 EXACT_FLOAT64 = 2**53  # and float64
@@ -326,7 +327,7 @@ def listed(argument: str, names: Sequence[str] | None) -> list[Any]:
     """Return names as a list; a single one is refused rather than read letter by letter."""
     if isinstance(names, str):
         raise TypeError(f"`{argument}` must be a list of column names; write [{names!r}].")
-    return [] if names is None else list(names)
+    return [] if names is None else check_list(argument, names, "column names")
 
 
 def as_frame(rows: Rows) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from learnkit.core.device import default_device
 from learnkit.core.errors import DataError
+from learnkit.core.listing import check_list
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import TensorLoader
@@ -96,9 +97,9 @@ class ColumnarModelData(DataBunch):
         coverage: Coverage | None = None,
     ) -> None:
         super().__init__(path, trn_dl, val_dl, test_dl, target=target)
-        self.cat_sz = [(name, int(size)) for name, size in cat_sz]
+        self.cat_sz = [(name, int(size)) for name, size in check_list("cat_sz", cat_sz, "pairs (name, codes)")]
         self.cat_flds = [name for name, _ in self.cat_sz]
-        self.cont_flds = list(cont_flds)
+        self.cont_flds = check_list("cont_flds", cont_flds, "column names")
         self.mapper = mapper
         self.coverage = Coverage() if coverage is None else coverage
 

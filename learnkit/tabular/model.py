@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnkit.core.errors import DataError
 from learnkit.core.layers import init_linear
+from learnkit.core.listing import check_list, numbers
 
 __all__ = ["Embeddings", "MixedInputModel", "Normalise", "PiecewiseLinear", "emb_size", "quantile_edges"]
 
@@ -31,6 +33,17 @@ class CategoryEmbedding(nn.Embedding):
         """Return the vectors `(B, width)` of the codes `(B,)`."""
         # On CUDA the gradient of `index_select` is summed in no fixed order; that of `nn.Embedding` is.
         return self.weight.index_select(0, codes) if codes.device.type == "cpu" else super().forward(codes)
+
+
+def embedding_sizes(emb_szs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return number of codes and width of each embedding, or say what is wrong with them."""
+    sizes = check_list("emb_szs", emb_szs, "pairs (codes, width), one per categorical column")
+    for one in sizes:
+        if not isinstance(one, Sequence | np.ndarray) or isinstance(one, str) or len(one) != 2:
+            raise TypeError(
+                f"`emb_szs` must be a list of pairs (codes, width), one per categorical column; it holds {one!r}."
+            )
+    return [(int(codes), int(width)) for codes, width in sizes]
 
 
 class Embeddings(nn.Module):
@@ -119,6 +132,8 @@ class MixedInputModel(nn.Module):
         cont_width: int = 16,
     ) -> None:
         super().__init__()
+        emb_szs, szs = embedding_sizes(emb_szs), [int(size) for size in numbers("szs", szs, "widths")]
+        drops = numbers("drops", drops)
         if len(szs) != len(drops):
             raise ValueError(f"`drops` must have one entry per layer: `szs` has {len(szs)}, `drops` has {len(drops)}.")
         if not emb_szs and not n_cont:
@@ -282,7 +297,10 @@ def check_y_range(y_range: tuple[float, float] | None) -> tuple[float, float] | 
     """Return `y_range` as floats, or say what is wrong with it."""
     if y_range is None:
         return None
-    low, high = (float(value) for value in y_range)
+    bounds = numbers("y_range", y_range)
+    if len(bounds) != 2:
+        raise ValueError(f"`y_range` must be (lowest, highest); got {y_range!r}.")
+    low, high = bounds
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"`y_range` must be (lowest, highest) with lowest < highest; got {y_range!r}.")
     return low, high

@@ -7,6 +7,7 @@ and on short texts hard to beat.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from learnkit.core.errors import DataError, check_positive
 from learnkit.core.settable import Settable
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
+from learnkit.data.rows import RowDataset
 from learnkit.data.targets import Category
 from learnkit.text.texts import labels_of
 from learnkit.train.events import Callback
@@ -72,6 +74,25 @@ class BowLoader(Settable):
             raise DataError("there are no texts here to make batches of.")
         self.bs = int(check_positive("bs", bs, integer=True))
         self.shuffle, self.generator = shuffle, generator
+
+    @cached_property
+    def dataset(self) -> RowDataset:
+        """The bags, in order, for PyTorch's own loader."""
+        return RowDataset(self)
+
+    @property
+    def n_rows(self) -> int:
+        """How many bags there are."""
+        return len(self.y)
+
+    @property
+    def targets(self) -> Tensor:
+        """The class of each bag."""
+        return self.y
+
+    def take(self, idxs: Tensor) -> tuple[Tensor, ...]:
+        """Return some bags as a batch."""
+        return self._batch(idxs)
 
     def __len__(self) -> int:
         return -(-len(self.y) // self.bs)

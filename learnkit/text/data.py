@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,9 @@ from learnkit.text.corpus import build_corpus, line_ends, text_files
 from learnkit.text.encoders import EncoderSettings
 from learnkit.text.field import Field
 from learnkit.text.folders import label_folders, warn_of_unlabelled
+from learnkit.text.items import TextItems
 from learnkit.text.loaders import TextLoader
-from learnkit.text.texts import Corpus, TextItem, TokenList, column_of, labels_of, texts_of, warn_of_unknown
+from learnkit.text.texts import Corpus, column_of, labels_of, texts_of, warn_of_unknown
 from learnkit.train.events import Callback
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
@@ -92,29 +94,30 @@ class TextData(DataBunch):
         return self.val_dl.y.numpy()
 
     @property
-    def trn_ds(self) -> list[TextItem]:
+    def trn_y(self) -> NDArray[Any]:
+        """Encoded targets of the training set, in its order."""
+        return super().trn_y if not isinstance(self.trn_dl, TextLoader) else self.trn_dl.y.numpy()
+
+    @property
+    def trn_ds(self) -> TextItems:
         """The training texts."""
         return self._items("trn_dl")
 
     @property
-    def val_ds(self) -> list[TextItem]:
+    def val_ds(self) -> TextItems:
         """The validation texts."""
         return self._items("val_dl")
 
     @property
-    def test_ds(self) -> list[TextItem]:
+    def test_ds(self) -> TextItems:
         """The test texts."""
         return self._items("test_dl")
 
-    def _items(self, name: str) -> list[TextItem]:
+    def _items(self, name: str) -> TextItems:
         dl = getattr(self, name)
         if not isinstance(dl, TextLoader):
             raise DataError(f"this data bunch has no `{name}` of texts.")
-        texts = [dl.corpus[int(row)] for row in dl.rows]
-        labels = [None] * len(texts) if name == "test_dl" else _decoded(self.target, dl.y.numpy())
-        return [
-            TextItem(TokenList(ids, self.field.vocab), ids, label) for ids, label in zip(texts, labels, strict=True)
-        ]
+        return TextItems(dl, _no_labels if name == "test_dl" else partial(_decoded, self.target))
 
     @classmethod
     def from_dataframes(
@@ -444,6 +447,10 @@ def _several(cell: Any, separator: str) -> list[str]:
     if pd.api.types.is_scalar(cell) and pd.isna(cell):
         return []
     return [name.strip() for name in str(cell).split(separator) if name.strip()]
+
+
+def _no_labels(y: NDArray[Any]) -> list[Any]:
+    return [None] * len(y)
 
 
 def _decoded(target: Target | None, y: NDArray[Any]) -> list[Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from learnkit.core.errors import DataError, check_positive
+from learnkit.core.listing import check_list
 from learnkit.core.settable import Settable
 from learnkit.data.files import PathLike, atomic_path
 from learnkit.text.tokens import (
@@ -242,7 +243,7 @@ class Field(Settable):
             raise TypeError(
                 "`numericalize` takes lists of tokens, one per text: numericalize([field.tokens(text), ...])."
             )
-        numbers = [self.vocab.numbers(example) for example in examples]
+        numbers = [self.vocab.numbers(list(example)) for example in examples]
         batch = np.full((max(map(len, numbers), default=0), len(numbers)), Vocab.pad, dtype=np.int64)
         for column, ids in enumerate(numbers):
             batch[: len(ids), column] = ids
@@ -272,7 +273,8 @@ class Field(Settable):
         -------
         str
         """
-        return "".join(tokens) if self.characters else join_tokens(tokens)
+        pieces = check_list("tokens", tokens, "tokens")
+        return "".join(pieces) if self.characters else join_tokens(pieces)
 
     # ---------------------------------------------------------------- as data
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.core.errors import CheckpointError, DataError
+from learnkit.core.listing import one_or_list
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.joining import take
@@ -358,7 +359,7 @@ class TextEnsemble:
     """
 
     def __init__(self, learners: Sequence[TextLearner]) -> None:
-        self.learners = list(learners)
+        self.learners = one_or_list("learners", learners, "learners", lambda value: isinstance(value, TextLearner))
         if not self.learners:
             raise DataError("an ensemble needs at least one learner.")
         first = self.learners[0].data

@@ -17,8 +17,8 @@ from torch import Tensor
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.settable import Settable
 from learnkit.data.loaders import single_left
+from learnkit.text.items import stack_texts
 from learnkit.text.texts import Corpus
-from learnkit.text.vocab import Vocab
 
 __all__ = ["BPTTLoader", "TextLoader"]
 
@@ -232,14 +232,11 @@ class TextLoader(Settable):
         return (self._batch(order[i : i + self.bs]) for i in range(batch * self.bs, self.n, self.bs))
 
     def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        texts = [self._text(int(self.rows[i])) for i in chosen]
-        x = np.full((max(map(len, texts)), len(texts)), Vocab.pad, dtype=np.int64)
-        for column, text in enumerate(texts):
-            x[: len(text), column] = text
-        return torch.from_numpy(x), self.y[torch.from_numpy(chosen)]
+        return stack_texts([self.numbers(int(i)) for i in chosen]), self.y[torch.from_numpy(chosen)]
 
-    def _text(self, row: int) -> NDArray[Any]:
-        text = self.corpus[row]
+    def numbers(self, i: int) -> NDArray[Any]:
+        """Return the numbers of text `i` of the data set, as batches have them."""
+        text = self.corpus[int(self.rows[i])]
         if self.max_len is not None:
             text = text[-self.max_len :]
         return text[::-1] if self.backwards else text

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learnkit.core.errors import DataError
+from learnkit.core.listing import check_list
 from learnkit.data.targets import Target, exp_of_log_probabilities
 
 __all__ = ["NextToken"]
@@ -33,13 +35,15 @@ class NextToken(Target):
     metrics = ("perplexity",)
 
     def __init__(self, itos: Sequence[str]) -> None:
-        self.classes: list[Any] = list(itos)
+        self.classes: list[Any] = check_list("itos", itos, "tokens")
         self.c = len(self.classes)
 
     def encode(self, labels: Iterable[Any]) -> NDArray[np.int64]:
         """Return the number of each token; 0 for an unknown one."""
         numbers = {token: i for i, token in enumerate(self.classes)}
-        return np.array([numbers.get(label, 0) for label in labels], dtype=np.int64)
+        return np.array(
+            [numbers.get(label, 0) for label in check_list("labels", labels, "tokens", error=DataError)], dtype=np.int64
+        )
 
     def loss(self, pred: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of the scores, mean over the tokens."""

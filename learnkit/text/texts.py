@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -126,6 +126,10 @@ class TextItem:
         Their numbers.
     label : object
         Its class, list of classes or number; `None` where there is none, as in a stream or a test set.
+    x : array of int, optional
+        What of the numbers goes into a batch, cut and turned round as the loader does.
+    y : Tensor, optional
+        The encoded target.
 
     Examples
     --------
@@ -141,6 +145,8 @@ class TextItem:
     text: TokenList
     ids: NDArray[Any]
     label: Any = None
+    x: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    y: Any = field(default=None, repr=False, compare=False)
 
 
 def texts_of(values: Iterable[Any], what: str) -> list[str]:

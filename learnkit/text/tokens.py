@@ -243,6 +243,8 @@ def join_tokens(tokens: Iterable[str]) -> str:
     """
     text: list[str] = []
     glue, case, times = True, "", 1
+    if isinstance(tokens, str):
+        raise TypeError(f"`tokens` must be a list of tokens; got the text {tokens!r:.60}.")
     marker = ""  # the repetition whose count comes next
     for token in tokens:
         if marker and token.isdecimal():

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError
+from learnkit.core.listing import check_list, one_or_list
 from learnkit.text.tokens import PAD, UNKNOWN
 
 __all__ = ["Vocab"]
@@ -51,7 +52,7 @@ class Vocab:
     unk, pad = 0, 1
 
     def __init__(self, itos: Sequence[str]) -> None:
-        self.itos = list(itos)
+        self.itos = check_list("itos", itos, "tokens", error=DataError)
         if self.itos[:2] != [UNKNOWN, PAD] or not all(isinstance(token, str) for token in self.itos):
             raise DataError(
                 f"a vocabulary is a list of texts that begins with {UNKNOWN!r}, {PAD!r}; got {self.itos[:4]}."
@@ -100,11 +101,14 @@ class Vocab:
     def numbers(self, tokens: Iterable[str]) -> NDArray[np.int64]:
         """Return the number of each token, shape `(n,)`."""
         stoi = self.stoi
-        return np.array([stoi[token] for token in tokens], dtype=np.int64)
+        return np.array([stoi[token] for token in check_list("tokens", tokens, "tokens")], dtype=np.int64)
 
     def tokens(self, numbers: Iterable[int]) -> list[str]:
         """Return the token of each number."""
-        return [self.itos[i] for i in numbers]
+        return [
+            self.itos[i]
+            for i in one_or_list("numbers", numbers, "numbers", lambda value: isinstance(value, int | np.integer))
+        ]
 
     def matches(self, other: Vocab) -> NDArray[np.int64]:
         """Return the number in `other` of each token of this vocabulary, -1 where it has none, shape `(len(self),)`."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
+from learnkit.core.listing import check_list
 from learnkit.core.settable import check_known
 
 if TYPE_CHECKING:
@@ -212,9 +213,11 @@ def _is_data(value: Any) -> bool:
 
 def check_callbacks(callbacks: Iterable[Callback] | None) -> list[Callback]:
     """Return `callbacks` as a list, or say what is wrong with them."""
+    if callbacks is None:
+        return []
     if isinstance(callbacks, Callback):
         raise TypeError(f"`callbacks` must be a list; write [{type(callbacks).__name__}(...)].")
-    checked = list(callbacks or ())
+    checked = check_list("callbacks", callbacks, "callbacks")
     for callback in checked:
         if not isinstance(callback, Callback):
             hint = " Pass an instance, not the class." if isinstance(callback, type) else ""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learnkit.core.errors import DataError, check_fraction
+from learnkit.core.listing import check_list, numbers
 from learnkit.core.plots import as_text, get_ax, plot_confusion_matrix
 from learnkit.data.labels import one_spelling
 from learnkit.train.counts import FBeta
@@ -53,7 +54,7 @@ class Interpretation:
     def __init__(self, probs: ArrayLike, targs: ArrayLike, classes: Sequence[Any]) -> None:
         self.probs: NDArray[Any] = np.asarray(probs, dtype=float)
         self.targs: NDArray[Any] = np.asarray(targs)
-        self.classes = list(classes)
+        self.classes = check_list("classes", classes, "names", error=DataError)
         n, c = len(self.targs), len(self.classes)
         if self.probs.shape != (n, c) or self.targs.shape not in ((n,), (n, c)):
             raise DataError(
@@ -219,7 +220,7 @@ class Interpretation:
                 f"a threshold is for several labels per item, or for two classes; here each item has one of {len(self.classes)}."
             )
         probs = self.probs if self.is_multi else self.probs[:, 1]
-        tried = np.arange(0.05, 0.96, 0.01) if thresholds is None else np.asarray(thresholds, dtype=float)
+        tried = np.arange(0.05, 0.96, 0.01) if thresholds is None else np.asarray(numbers("thresholds", thresholds))
         scores = [FBeta(beta, threshold=float(t))(probs, self.targs.astype(float)) for t in tried]
         best = int(np.argmax(scores))
         return float(tried[best]), float(scores[best])

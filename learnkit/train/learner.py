@@ -46,11 +46,12 @@ from learnkit.train.failures import from_outside
 from learnkit.train.interpret import Interpretation, ValueInterpretation, by_place
 from learnkit.train.losses import ACTIVATIONS, Activation, check_activation, gets_whole, read
 from learnkit.train.lr_find import LRFindResult, RangeTest
-from learnkit.train.metrics import MetricLike, as_metrics
+from learnkit.train.metrics import MetricLike, as_metrics, metric_list
 from learnkit.train.optim import (
     LayerGroup,
     LayerOptimizer,
     LRs,
+    as_groups,
     default_opt,
     default_splitter,
     group_names,
@@ -162,7 +163,7 @@ class Learner(Settable):
         self.opt_fn = opt_fn or default_opt
         self.crit: loop.Loss = crit if crit is not None else data.target.loss  # type: ignore[union-attr]
         default_metrics = () if data.target is None else data.target.metrics
-        self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metrics
+        self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metric_list(metrics)
         as_metrics(self.metrics)  # say now, not after the first epoch, that one is unknown
         check_activation(activation)
         self.activation = activation
@@ -580,7 +581,7 @@ class Learner(Settable):
         --------
         >>> import torch
         >>> from learnkit import Category, DataBunch, Learner, TensorLoader
-        >>> data = DataBunch(".", TensorLoader(torch.randn(20, 3), torch.arange(20) % 2), target=Category("ab"))
+        >>> data = DataBunch(".", TensorLoader(torch.randn(20, 3), torch.arange(20) % 2), target=Category(["a", "b"]))
         >>> Learner(data, torch.nn.Linear(3, 2)).check()
         []
         >>> Learner(data, torch.nn.Linear(3, 1)).check()
@@ -650,7 +651,7 @@ class Learner(Settable):
         ValueError
             If a parameter belongs to no group.
         """
-        groups = self.splitter(self.model)
+        groups = as_groups(self.splitter(self.model), "splitter(model)")
         grouped = {id(p) for group in groups for module in group for p in module.parameters()}
         missing = [name for name, p in self.model.named_parameters() if id(p) not in grouped]
         if missing:
@@ -1101,7 +1102,7 @@ class Learner(Settable):
         checkpoints: Checkpoints | None = None,
     ) -> dict[str, float]:
         self._check_trainable()
-        everything = [self.sched, StopOnNaN(), *self._loss_callbacks(), *self.callbacks, *callbacks]
+        everything = [self.sched, StopOnNaN(), *self._loss_callbacks(), *check_callbacks(self.callbacks), *callbacks]
         chosen = self.metrics if metrics is None else metrics
         return self._run(
             self._training_data(),
@@ -1222,7 +1223,8 @@ class Quiet:
 
 def _names(metrics: Sequence[MetricLike] | None) -> list[str] | None:
     """Return metrics that were all given by name; others have to be given again."""
-    return [str(m) for m in metrics] if metrics is not None and all(isinstance(m, str) for m in metrics) else None
+    given = metric_list(metrics)
+    return [str(m) for m in given] if metrics is not None and all(isinstance(m, str) for m in given) else None
 
 
 def _describe_target(data: DataBunch) -> str:

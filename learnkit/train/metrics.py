@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from learnkit.core.listing import one_or_list
 from learnkit.data.targets import MultiCategory, Target
 from learnkit.train.class_metrics import (
     Accuracy,
@@ -79,6 +80,7 @@ __all__ = [
     "fbeta",
     "figures_of",
     "mae",
+    "metric_list",
     "mse",
     "perplexity",
     "precision",
@@ -125,11 +127,7 @@ def as_metrics(metrics: Sequence[MetricLike] | MetricLike | None, *, target: Tar
     TypeError
         If it is nothing that can measure.
     """
-    if metrics is None:
-        return []
-    if not isinstance(metrics, list | tuple):
-        metrics = [metrics]
-    resolved = [_as_metric(metric) for metric in metrics]
+    resolved = [_as_metric(metric) for metric in metric_list(metrics)]
     names = [metric.name for metric in resolved]
     seen: dict[str, int] = {}
     for metric, name in zip(resolved, names, strict=True):
@@ -145,6 +143,16 @@ def as_metrics(metrics: Sequence[MetricLike] | MetricLike | None, *, target: Tar
         if columns.count(name) > 1:
             raise ValueError(f"two metrics report a column {name!r}: give one of them another name, or a prefix.")
     return resolved
+
+
+def metric_list(metrics: Sequence[MetricLike] | MetricLike | None) -> list[MetricLike]:
+    """Return what was asked for as a list; one name, function or object is a list of it."""
+    return [] if metrics is None else one_or_list("metrics", metrics, "metrics", _is_one)
+
+
+def _is_one(metrics: Any) -> bool:
+    # A collection of torchmetrics' is a dict of metrics, and one object.
+    return isinstance(metrics, str | type) or callable(metrics) or not isinstance(metrics, Iterable)
 
 
 def figures_of(metrics: Sequence[Metric]) -> list[str]:

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.core.errors import check_positive
+from learnkit.core.listing import check_list, one_or_list
 from learnkit.core.settable import Settable
 
 __all__ = [
     "LayerGroup",
     "LayerOptimizer",
+    "as_groups",
     "default_opt",
     "default_splitter",
     "get_momentum",
@@ -46,7 +48,7 @@ def default_splitter(model: nn.Module) -> list[LayerGroup]:
     if callable(own):
         # The course's models took an argument, `precompute` or `do_fc`, that told whether the body is left out.
         groups = own(False) if inspect.signature(own).parameters else own()
-        return [[group] if isinstance(group, nn.Module) else list(group) for group in groups]
+        return as_groups(groups, "get_layer_groups()")
     if isinstance(model, nn.Sequential) and len(model) > 1:
         return [[child] for child in model]
     return [[model]]
@@ -138,9 +140,7 @@ class LayerOptimizer(Settable):
         lrs: LRs,
         wds: LRs | None = None,
     ) -> None:
-        self.layer_groups: Sequence[LayerGroup] = (
-            [[layer_groups]] if isinstance(layer_groups, nn.Module) else layer_groups
-        )
+        self.layer_groups: Sequence[LayerGroup] = as_groups(layer_groups)
         n = len(self.layer_groups)
         self.lrs = spread("lrs", lrs, n, self.layer_groups)
         self.wds = spread("wds", 0.0 if wds is None else wds, n, self.layer_groups)
@@ -202,6 +202,22 @@ def set_lrs(opt: Optimizer | LayerOptimizer, lrs: LRs) -> None:
         return
     for group, lr in zip(opt.param_groups, spread("lrs", lrs, len(opt.param_groups)), strict=True):
         group["lr"] = lr
+
+
+def as_groups(
+    groups: nn.Module | Sequence[LayerGroup | nn.Module], name: str = "layer_groups"
+) -> list[list[nn.Module]]:
+    """Return layer groups as lists of modules: a model is one group, and so is a module among the groups."""
+    if isinstance(groups, nn.Module):
+        return [[groups]]
+    found = []
+    for i, group in enumerate(check_list(name, groups, "layer groups, each a list of modules")):
+        modules = one_or_list(f"{name}[{i}]", group, "modules", lambda value: isinstance(value, nn.Module))
+        for module in modules:
+            if not isinstance(module, nn.Module):
+                raise TypeError(f"`{name}[{i}]` must be a list of modules; it holds {module!r:.60}.")
+        found.append(modules)
+    return found
 
 
 def group_names(groups: Sequence[LayerGroup]) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnkit.train.optim import LayerGroup, group_params
+from learnkit.core.listing import numbers
+from learnkit.train.optim import LayerGroup, as_groups, group_params
 
 __all__ = ["l1_penalty", "l2_penalty"]
 
@@ -80,8 +81,9 @@ def l2_penalty(groups: nn.Module | Sequence[LayerGroup], weights: float | Sequen
 def _penalty(
     groups: nn.Module | Sequence[LayerGroup], weights: float | Sequence[float], size: Callable[[Tensor], Tensor]
 ) -> RegFn:
-    params: list[list[Tensor]] = [[*groups.parameters()]] if isinstance(groups, nn.Module) else group_params(groups)
-    factors = [float(weights)] * len(params) if isinstance(weights, int | float) else [float(w) for w in weights]
+    params = group_params(as_groups(groups, "groups"))
+    one = isinstance(weights, int | float)
+    factors = numbers("weights", weights) * (len(params) if one else 1)
     if len(factors) != len(params):
         raise ValueError(
             f"`weights` must be one number, or one per layer group: there are {len(params)} group(s) and {len(factors)} "

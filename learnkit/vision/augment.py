@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from learnkit.core.errors import check_choice, check_positive
+from learnkit.core.listing import numbers
 
 __all__ = [
     "AddPadding",
@@ -283,7 +284,7 @@ class RandomRotateZoom(Augment):
 
     def __init__(self, deg: float, zoom: float, stretch: float, ps: Sequence[float] | None = None) -> None:
         self.deg, self.zoom, self.stretch = deg, zoom, stretch
-        self.ps = [0.25] * 4 if ps is None else [float(p) for p in ps]
+        self.ps = [0.25] * 4 if ps is None else numbers("ps", ps, "shares")
         if len(self.ps) != 4 or min(self.ps) < 0 or abs(sum(self.ps) - 1) > 1e-6:
             raise ValueError(f"`ps` must be four shares that add up to 1 (rotate, zoom, stretch, nothing); got {ps!r}.")
 
@@ -481,7 +482,7 @@ class RandomBlur(Augment):
     """
 
     def __init__(self, blur_strengths: int | Sequence[int] = 5, probability: float = 0.5) -> None:
-        sides = [blur_strengths] if isinstance(blur_strengths, int) else list(blur_strengths)
+        sides = numbers("blur_strengths", blur_strengths, "odd numbers")
         if not sides or any(side < 1 or side % 2 == 0 for side in sides):
             raise ValueError(
                 f"`blur_strengths` must be odd numbers of pixels, such as 3 or [3, 5]; got {blur_strengths!r}."

@@ -61,7 +61,7 @@ class ImageInterpretation(Interpretation):
         """
         if not isinstance(self.dataset, ImageDataset):
             raise DataError("the pictures are not at hand: the validation loader has no picture dataset.")
-        chosen: NDArray[Any] = np.asarray(idxs)
+        chosen: NDArray[Any] = np.atleast_1d(np.asarray(idxs))
         if not len(chosen):
             raise DataError("there is no such item to draw.")
         ds = self.dataset

@@ -43,6 +43,7 @@ from learnkit.vision.models import (
     conv_body,
     conv_head,
     head_drops,
+    head_widths,
     n_channels,
     own_classes,
     whole_model,
@@ -175,7 +176,7 @@ class ConvLearner(Learner):
             if custom_head is None:
                 drops = _drops(ps, xtra_fc)
                 new_head: nn.Module = conv_head(n_channels(body), data.c, drops, xtra_fc)
-                widths = None if xtra_fc is None else list(xtra_fc)
+                widths = None if xtra_fc is None else head_widths(xtra_fc)
                 recipe = None if name is None else {"arch": name, "c": data.c, "ps": drops, "xtra_fc": widths}
             else:
                 new_head = custom_head
@@ -451,7 +452,7 @@ class ConvLearner(Learner):
 
 
 def _drops(ps: float | Sequence[float] | None, xtra_fc: Sequence[int] | None) -> list[float]:
-    n_hidden = 1 if xtra_fc is None else len(xtra_fc)
+    n_hidden = len(head_widths(xtra_fc))
     drops = head_drops(ps, n_hidden)
     if isinstance(ps, int | float) and ps and n_hidden:
         warnings.warn(

@@ -13,6 +13,7 @@ from torchvision import models as tv_models
 from learnkit.core.errors import CheckpointError, LearnkitError, optional_import
 from learnkit.core.hooks import output_shape
 from learnkit.core.layers import AdaptiveConcatPool2d, Flatten, batch_norms, bn_drop_lin
+from learnkit.core.listing import numbers
 from learnkit.data.files import PathLike
 from learnkit.train.checkpoint import read_weights
 from learnkit.train.optim import LayerGroup
@@ -26,6 +27,7 @@ __all__ = [
     "conv_body",
     "conv_head",
     "head_drops",
+    "head_widths",
     "imagenet_stats",
     "n_channels",
     "own_classes",
@@ -142,7 +144,7 @@ def conv_head(
     xtra_fc : sequence of int, optional
         Widths of the hidden layers; `[512]` by default, `[]` for none.
     """
-    widths = [512] if xtra_fc is None else list(xtra_fc)
+    widths = head_widths(xtra_fc)
     drops = head_drops(ps, len(widths))
     sizes = [2 * n_features, *widths]
     layers: list[nn.Module] = [AdaptiveConcatPool2d(), Flatten()]
@@ -152,13 +154,16 @@ def conv_head(
     return nn.Sequential(*layers)
 
 
+def head_widths(xtra_fc: Sequence[int] | None) -> list[int]:
+    """Return the widths of a head's hidden layers; see `conv_head`."""
+    return [512] if xtra_fc is None else [int(width) for width in numbers("xtra_fc", xtra_fc, "widths")]
+
+
 def head_drops(ps: float | Sequence[float] | None, n_hidden: int) -> list[float]:
     """Return the dropout before each linear layer of a head with so many hidden layers; see `conv_head`."""
     if ps is None:
         return [0.25] * n_hidden + [0.5]
-    if isinstance(ps, str):
-        raise TypeError(f"`ps` must be a number or a list of them; got {ps!r}.")
-    drops = [float(p) for p in ps] if isinstance(ps, Iterable) else [float(ps)] * (n_hidden + 1)
+    drops = numbers("ps", ps) * (1 if isinstance(ps, Iterable) else n_hidden + 1)
     if len(drops) != n_hidden + 1:
         raise ValueError(
             f"`ps` must be one number, or {n_hidden + 1} for {n_hidden} hidden layers and the last one; got {ps!r}."

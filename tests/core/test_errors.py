@@ -50,6 +50,13 @@ def test_a_percentage_gets_the_fraction_that_was_meant() -> None:
         check_fraction("val_pct", 20)
     with pytest.raises(ValueError, match=r"got -3.$"):
         check_fraction("val_pct", -3)
+    with pytest.raises(ValueError, match=r"got 46.4\d+. For 46.41\d+% pass 0.4641\d+.$"):
+        check_fraction("val_pct", 150000 / 3232)
+    with pytest.raises(ValueError, match=r"got 400. It is a share: for k of n pass k / n.$"):
+        check_fraction("val_pct", 400)
+    for value in ("0.2", None, [0.2], True):
+        with pytest.raises(TypeError, match=r"`val_pct` must be a share in \(0, 1\), a number such as 0.2; got"):
+            check_fraction("val_pct", value)  # type: ignore[arg-type]
 
 
 @given(st.floats() | st.integers(-(10**6), 10**6), st.booleans())

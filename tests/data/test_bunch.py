@@ -38,7 +38,7 @@ def test_val_y_is_the_whole_target_in_order_and_costs_no_randomness(val_dl: obje
 def test_classes_c_and_is_multi_come_from_the_target() -> None:
     figures = [
         (data.classes, data.c, data.is_multi)
-        for data in (DataBunch(".", [], target=t) for t in (Category("ab"), MultiCategory("abc"), Real(2)))
+        for data in (DataBunch(".", [], target=t) for t in (Category(list("ab")), MultiCategory(list("abc")), Real(2)))
     ]
     assert figures == [(["a", "b"], 2, False), (["a", "b", "c"], 3, True), (None, 2, False)]
     unknown = DataBunch(".", [])

@@ -1,6 +1,8 @@
 """Validation sets: the size asked for, never everything, never twice the same item."""
 
 import datetime
+import itertools
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learnkit.core.errors import DataError
-from learnkit.data.split import check_val_idxs, get_cv_idxs, split_by_group, split_by_order, split_by_stratum
+from learnkit.data.split import (
+    check_val_idxs,
+    get_cv_idxs,
+    nearest_sum,
+    split_by_group,
+    split_by_order,
+    split_by_stratum,
+)
 
 fractions = st.floats(0.01, 0.9)
 
@@ -95,12 +104,56 @@ def test_split_by_group_never_divides_a_group(groups: list[str], val_pct: float,
         with pytest.raises(DataError, match="single group"):
             split_by_group(groups, val_pct, seed)
         return
-    idxs = split_by_group(groups, val_pct, seed)
+    idxs, said = share_of(groups, val_pct, seed)
     held = {groups[i] for i in idxs}
     assert held
     assert held != set(groups)
     assert len(idxs) == sum(group in held for group in groups)
-    assert len(idxs) <= val_pct * len(groups) or len(held) == 1
+    # No other choice of groups comes nearer to what was asked, and one that is far from it is said.
+    sizes, wanted = [groups.count(name) for name in set(groups)], val_pct * len(groups)
+    sums = [sum(some) for k in range(1, len(sizes)) for some in itertools.combinations(sizes, k)]
+    gap = abs(len(idxs) - wanted)
+    assert gap <= max(min(abs(found - wanted) for found in sums), 0.005 * len(groups)) + 1e-9
+    assert bool(said) == (gap > max(wanted / 4, 1))
+
+
+def share_of(groups: Any, val_pct: float, seed: int = 42) -> tuple[list[int], list[str]]:
+    """Return the indices held out, and what was said of them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        idxs = split_by_group(groups, val_pct, seed).tolist()
+    return idxs, [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_split_by_group_comes_as_near_as_the_groups_allow(seed: int) -> None:
+    groups = ["big"] * 900 + [f"small {i}" for i in range(10) for _ in range(10)]
+    with pytest.warns(
+        UserWarning, match=r"than 10.0%: 100 of 1,000 items are held out, 10 of 11 groups. The largest.*900"
+    ):
+        assert split_by_group(groups, 0.2, seed).tolist() == list(range(900, 1000))
+    with pytest.warns(UserWarning, match="than 50.0%: 50 of 100 items"):
+        assert len(split_by_group([0, 1] * 50, 0.2, seed)) == 50
+    many = np.random.default_rng(seed).integers(0, 50_000, 100_000)  # more sums than can be looked at
+    assert len(split_by_group(many, 0.2, seed)) == pytest.approx(20_000, abs=500)
+    sizes = np.array([1_000_000, *[40] * 20_001])
+    assert sizes[nearest_sum(sizes.tolist(), 390, 0)].sum() == 400
+
+
+def test_groups_are_of_any_type_and_none_is_missing() -> None:
+    mixed = np.array([1, "a", 1, "a", (2,), (2,)] * 3, dtype=object)
+    assert len(split_by_group(mixed, 0.33)) == 6
+    assert split_by_group(pd.DataFrame({"g": [1, 1, 2]}), 0.3).tolist() == [2]
+    for gap in (None, float("nan"), pd.NA):
+        with pytest.raises(DataError, match="every item must have a group; item 1 has"):
+            split_by_group(np.array(["a", gap, "b"], dtype=object), 0.3)
+
+
+@pytest.mark.parametrize("split", [split_by_order, split_by_group, split_by_stratum])
+def test_a_text_is_no_column(split: Any) -> None:
+    for values in ("abc", 3, None):
+        with pytest.raises(DataError, match=r"must be one value per item, of shape \(n,\); got"):
+            split(values)
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=80), fractions)

@@ -51,22 +51,22 @@ def test_losses_are_those_of_torch_on_raw_scores() -> None:
     torch.manual_seed(0)
     scores = torch.randn(6, 3)
     classes, rows, values = torch.tensor([0, 1, 2, 0, 1, 2]), (torch.rand(6, 3) > 0.5).int(), torch.randn(6, 3).double()
-    assert torch.equal(Category("abc").loss(scores, classes), F.cross_entropy(scores, classes))
+    assert torch.equal(Category(list("abc")).loss(scores, classes), F.cross_entropy(scores, classes))
     assert torch.equal(
-        MultiCategory("abc").loss(scores, rows), F.binary_cross_entropy_with_logits(scores, rows.float())
+        MultiCategory(list("abc")).loss(scores, rows), F.binary_cross_entropy_with_logits(scores, rows.float())
     )
     assert torch.equal(Real(3).loss(scores, values), F.mse_loss(scores, values.float()))
 
 
 def test_the_threshold_decides_what_several_labels_are_reported() -> None:
     preds = np.array([[0.2, 0.6, 0.9]])
-    assert MultiCategory("abc").decode(preds) == [["b", "c"]]
-    assert MultiCategory("abc", threshold=0.6).decode(preds) == [["b", "c"]]
-    assert MultiCategory("abc", threshold=0.7).decode(preds) == [["c"]]
+    assert MultiCategory(list("abc")).decode(preds) == [["b", "c"]]
+    assert MultiCategory(list("abc"), threshold=0.6).decode(preds) == [["b", "c"]]
+    assert MultiCategory(list("abc"), threshold=0.7).decode(preds) == [["c"]]
 
 
 def test_activations_answer_in_full_precision() -> None:
-    for target in (Category("ab"), MultiCategory("ab"), Real(2)):
+    for target in (Category(list("ab")), MultiCategory(list("ab")), Real(2)):
         assert target.activation(torch.zeros(1, 2, dtype=torch.bfloat16)).dtype == torch.float32
 
 
@@ -112,6 +112,6 @@ def test_regression_targets_must_be_numbers(labels: Any, message: str) -> None:
         Real().encode(labels)
 
 
-@pytest.mark.parametrize("target", [Category("ab"), MultiCategory("ab"), Real()])
+@pytest.mark.parametrize("target", [Category(list("ab")), MultiCategory(list("ab")), Real()])
 def test_no_labels_encode_to_no_targets(target: Target) -> None:
     assert len(target.encode([])) == 0

@@ -395,7 +395,15 @@ def test_a_checkpoint_cannot_replace_methods_or_paths(tmp_path: Path) -> None:
 
 
 def test_only_data_can_be_packed() -> None:
-    for value in (object(), Harm(), print, {1, 2}, np.array([Harm()], dtype=object), nn.Linear(1, 1), Category("ab")):
+    for value in (
+        object(),
+        Harm(),
+        print,
+        {1, 2},
+        np.array([Harm()], dtype=object),
+        nn.Linear(1, 1),
+        Category(list("ab")),
+    ):
         with pytest.raises(CheckpointError, match="which is not data"):
             pack({"x": [value]}, {})
     assert digest({"~": "tensor", "v": 1}) != digest({})

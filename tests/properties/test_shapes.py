@@ -63,7 +63,7 @@ def test_losses_and_metrics_compare_element_for_element(pair):
     assert found["mse"] == pytest.approx(float((flat - values).square().mean()), rel=1e-5)
     assert found["mae"] == pytest.approx(float((flat - values).abs().mean()), rel=1e-5)
     assert found["accuracy"] == pytest.approx(float(((flat >= 0.5) == (values >= 0.5)).float().mean()))
-    found = validate(nn.Identity(), [(preds - 0.5, y)], MultiCategory("a").loss, ["accuracy"])
+    found = validate(nn.Identity(), [(preds - 0.5, y)], MultiCategory(list("a")).loss, ["accuracy"])
     assert found["val_loss"] == pytest.approx(F.binary_cross_entropy_with_logits(flat - 0.5, values).item(), rel=1e-5)
     assert found["accuracy"] == pytest.approx(float(((flat >= 0.5) == (values >= 0.5)).float().mean()))
 
@@ -73,7 +73,14 @@ def test_losses_and_metrics_compare_element_for_element(pair):
     st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
     st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
     st.sampled_from(
-        [Real().loss, MultiCategory("a").loss, Category("ab").loss, F.mse_loss, F.cross_entropy, nn.L1Loss()]
+        [
+            Real().loss,
+            MultiCategory(list("a")).loss,
+            Category(list("ab")).loss,
+            F.mse_loss,
+            F.cross_entropy,
+            nn.L1Loss(),
+        ]
     ),
 )
 def test_any_two_shapes_are_compared_rightly_or_refused_in_words(a, b, crit):

@@ -83,7 +83,7 @@ class Losses(Callback):
 
 
 def averaged(losses: list[float], patience: int, *, val: bool = True) -> tuple[nn.Module, Trace]:
-    data = DataBunch(".", batches(), batches(8) if val else None, target=Category("abc"))
+    data = DataBunch(".", batches(), batches(8) if val else None, target=Category(list("abc")))
     learn = Learner(data, plain_net(), optim.SGD)
     learn.no_progress()
     trace = Trace()

@@ -55,7 +55,7 @@ def plain_net(seed: int = 0) -> nn.Sequential:
 
 
 def bunch(path: Any = ".", **kwargs: Any) -> DataBunch:
-    return DataBunch(path, batches(), batches(12, 5, seed=1), target=Category("abc"), **kwargs)
+    return DataBunch(path, batches(), batches(12, 5, seed=1), target=Category(list("abc")), **kwargs)
 
 
 def learner(path: Any = ".", model: nn.Module | None = None, data: DataBunch | None = None, **kwargs: Any) -> Learner:

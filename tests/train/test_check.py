@@ -20,12 +20,12 @@ from tests.train.helpers import N_IN, assert_same, items, learner, net, snapshot
 from tests.train.test_resume import Cursor, Stateful
 
 X, Y = items(40)
-GOOD = DataBunch(".", TensorLoader(X, Y, 8, shuffle=True), TensorLoader(X, Y, 8), target=Category("abc"))
+GOOD = DataBunch(".", TensorLoader(X, Y, 8, shuffle=True), TensorLoader(X, Y, 8), target=Category(list("abc")))
 
 
 def bunch_of(x: Tensor = X, y: Tensor = Y, target: Any = None, **kwargs: Any) -> DataBunch:
     dl = TensorLoader(x, y, 8, shuffle=True)
-    return DataBunch(".", dl, TensorLoader(x, y, 8), target=target or Category("abc"), **kwargs)
+    return DataBunch(".", dl, TensorLoader(x, y, 8), target=target or Category(list("abc")), **kwargs)
 
 
 def test_good_data_and_models_pass_without_a_word() -> None:
@@ -39,7 +39,7 @@ def test_nothing_is_changed(model: Any) -> None:
         ends = []
         for check in (False, True):
             torch.manual_seed(4)
-            learn = Learner(DataBunch(".", dl, [(X[:8], Y[:8])], target=Category("abc")), model())
+            learn = Learner(DataBunch(".", dl, [(X[:8], Y[:8])], target=Category(list("abc"))), model())
             learn.no_progress()
             state = dl.generator.get_state() if isinstance(dl, TensorLoader) else dl.state()  # type: ignore[union-attr]
             learn.fit(1e-3, 1)
@@ -74,11 +74,11 @@ def test_nothing_is_changed(model: Any) -> None:
         ),
         (lambda: bunch_of(y=torch.ones_like(Y)), "all training items are of the class 'b': nothing to tell apart"),
         (lambda: bunch_of(y=X[:, 0] / 0, target=Real()), "its target holds NaN or infinite values in 8 of 8"),
-        (lambda: DataBunch(".", [], target=Category("abc")), "`trn_dl` is empty"),
-        (lambda: DataBunch(".", iter([(X, Y)]), target=Category("abc")), "`trn_dl` is a generator"),
-        (lambda: DataBunch(".", [X], target=Category("abc")), "a batch must be a tuple"),
+        (lambda: DataBunch(".", [], target=Category(list("abc"))), "`trn_dl` is empty"),
+        (lambda: DataBunch(".", iter([(X, Y)]), target=Category(list("abc"))), "`trn_dl` is a generator"),
+        (lambda: DataBunch(".", [X], target=Category(list("abc"))), "a batch must be a tuple"),
         (
-            lambda: DataBunch(".", [(X.numpy(), Y)], target=Category("abc")),
+            lambda: DataBunch(".", [(X.numpy(), Y)], target=Category(list("abc"))),
             "inputs of `trn_dl` must be tensors; got ndarray",
         ),
     ],

@@ -85,7 +85,7 @@ def test_accuracy_of_masks_in_a_fit_is_over_the_places_even_where_sizes_agree():
     """As many classes as rows and columns: axis 1 holds the classes, as the loss has it."""
     x, y = torch.randn(6, 2, 4, 4), torch.randint(4, (6, 4, 4))
     for target in (y, y[:, None]):
-        data = DataBunch(".", [(x, target)], [(x, target)], target=learnkit.Category("abcd"))
+        data = DataBunch(".", [(x, target)], [(x, target)], target=learnkit.Category(list("abcd")))
         learn = Learner(data, nn.Conv2d(2, 4, 1), metrics=["accuracy", "f1"])
         with torch.no_grad():
             right = (learn.model(x).argmax(1) == y).float().mean().item()
@@ -127,7 +127,7 @@ def test_the_best_threshold_and_the_courses(rng):
 def test_the_threshold_of_the_target_is_that_of_the_metrics_that_have_none():
     x, y = items(N)
     rows = torch.nn.functional.one_hot(y, 3).float()
-    data = DataBunch(".", [(x, rows)], [(x, rows)], target=MultiCategory("abc", threshold=0.1))
+    data = DataBunch(".", [(x, rows)], [(x, rows)], target=MultiCategory(list("abc"), threshold=0.1))
     learn = Learner(data, plain_net(), metrics=["f2", "accuracy", F2(threshold=0.5)])
     probs = learn.predict()
     said = learn.validate()
@@ -245,7 +245,7 @@ def test_a_threshold_between_two_classes():
     assert said.confusion_matrix(threshold).trace() == 6
     with pytest.raises(ValueError, match=r"`threshold` must be in \(0, 1\)"):
         said.confusion_matrix(30)
-    three = Interpretation(np.eye(3), [0, 1, 2], "abc")
+    three = Interpretation(np.eye(3), [0, 1, 2], list("abc"))
     with pytest.raises(DataError, match="decides between two classes; here are 3"):
         three.confusion_matrix(threshold=0.5)
     with pytest.raises(DataError, match="for two classes; here each item has one of 3"):

@@ -103,7 +103,7 @@ class Deadly(ItemDataset):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_loading_process_that_dies_names_the_item(workers: int) -> None:
     dl = ItemLoader(Deadly(27), 5, num_workers=workers)
-    learn = Learner(DataBunch(".", dl, target=Category("ab")), nn.Linear(4, 2))
+    learn = Learner(DataBunch(".", dl, target=Category(list("ab"))), nn.Linear(4, 2))
     learn.no_progress()
     with pytest.raises(DataError, match="a loading process died while it loaded item 27, picture-27.*num_workers"):
         learn.fit(1e-3, 1)

@@ -121,8 +121,8 @@ def test_every_fit_has_a_new_optimizer():
 @pytest.mark.parametrize(
     ("target", "y", "crit", "metric"),
     [
-        (Category("abc"), lambda y: y, F.cross_entropy, "accuracy"),
-        (MultiCategory("abc"), lambda y: F.one_hot(y, 3).float(), F.binary_cross_entropy_with_logits, "f2"),
+        (Category(list("abc")), lambda y: y, F.cross_entropy, "accuracy"),
+        (MultiCategory(list("abc")), lambda y: F.one_hot(y, 3).float(), F.binary_cross_entropy_with_logits, "f2"),
         (Real(3), lambda y: F.one_hot(y, 3).float(), F.mse_loss, "rmse"),
     ],
 )
@@ -154,7 +154,7 @@ def test_validate_takes_another_loader():
     whole = learn.validate(batches(40))
     assert whole["val_loss"] != learn.validate()["val_loss"]
     with pytest.raises(DataError, match="has no validation set"):
-        learner(data=DataBunch(".", batches(), target=Category("abc"))).validate()
+        learner(data=DataBunch(".", batches(), target=Category(list("abc")))).validate()
 
 
 # ---------------------------------------------------------------- leaving no trace
@@ -178,7 +178,7 @@ def noisy_learner() -> Learner:
     def loader(seed: int) -> DataLoader[Any]:
         return DataLoader(Noisy(), 8, shuffle=True, generator=torch.Generator().manual_seed(seed))
 
-    learn = learner(model=net(), data=DataBunch(".", loader(1), loader(2), target=Category("abc")))
+    learn = learner(model=net(), data=DataBunch(".", loader(1), loader(2), target=Category(list("abc"))))
     learn.reg_fn = lambda pred, extra, loss: loss + 0.1 * pred.square().mean()
     learn.clip = 1.0
     return learn
@@ -404,7 +404,7 @@ def test_everything_frozen():
 
 def spoilt(change: Any, batch: int = 2) -> DataBunch:
     parts = [change(x.clone(), y.clone()) if i == batch else (x, y) for i, (x, y) in enumerate(batches())]
-    return DataBunch(".", parts, batches(8), target=Category("abc"))
+    return DataBunch(".", parts, batches(8), target=Category(list("abc")))
 
 
 def nan_in(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -507,7 +507,9 @@ def test_summary_of_a_model_with_two_inputs_and_shared_layers():
         def forward(self, cats, conts):
             return self.lin(self.lin(self.emb(cats)) + conts) * self.scale
 
-    data = DataBunch(".", [(torch.zeros(5).long(), torch.zeros(5, 3), torch.zeros(5).long())], target=Category("abc"))
+    data = DataBunch(
+        ".", [(torch.zeros(5).long(), torch.zeros(5, 3), torch.zeros(5).long())], target=Category(list("abc"))
+    )
     summary = learner(model=Two(), data=data).summary()
     assert [(row.name, row.output_shape, row.nb_params) for row in summary.layers] == [
         ("emb", (-1, 3), 12),
@@ -528,7 +530,7 @@ def test_summary_removes_its_hooks_when_the_model_fails():
     assert n_hooks(learn.model) == 0
     assert [m.training for m in learn.model.modules()] == modes
     with pytest.raises(DataError, match="no batch to run the model on; pass its inputs as `xs`"):
-        learner(data=DataBunch(".", [], target=Category("abc"))).summary()
+        learner(data=DataBunch(".", [], target=Category(list("abc")))).summary()
 
 
 def test_a_layer_says_whether_it_trains():
@@ -574,23 +576,23 @@ def test_summary_takes_a_single_input_and_batches_that_are_dicts():
             return self.lin(a) + self.lin(b)
 
     batch = {"b": torch.zeros(4, 3), "a": torch.zeros(4, 3), "y": torch.zeros(4).long()}
-    summary = learner(model=Sum(), data=DataBunch(".", [batch], target=Category("abc"))).summary()
+    summary = learner(model=Sum(), data=DataBunch(".", [batch], target=Category(list("abc")))).summary()
     assert [(row.name, row.nb_params) for row in summary.layers] == [("lin", 12), ("lin", 0)]
 
 
 def test_set_data_goes_on_with_the_same_model():
     learn = learner()
-    model, other = learn.model, DataBunch(".", batches(16), batches(9), target=Category("abc"))
+    model, other = learn.model, DataBunch(".", batches(16), batches(9), target=Category(list("abc")))
     learn.set_data(other)
     assert learn.model is model
     assert learn.predict().shape == (9, N_CLASSES)
     for data, words in [
         (
-            DataBunch(".", [], target=Category("abd")),
+            DataBunch(".", [], target=Category(list("abd"))),
             r"new data predicts Category \['a', 'b', 'd'\].*\['a', 'b', 'c'\]",
         ),
         (DataBunch(".", [], target=Real()), "new data predicts Real; the model was made for Category"),
-        (DataBunch(".", [], target=MultiCategory("abc")), "new data predicts MultiCategory"),
+        (DataBunch(".", [], target=MultiCategory(list("abc"))), "new data predicts MultiCategory"),
     ]:
         with pytest.raises(DataError, match=words):
             learn.set_data(data)
@@ -620,7 +622,10 @@ def test_learns():
     """After all."""
     x, y = items(200)
     data = DataBunch(
-        ".", list(zip(x[:150].split(25), y[:150].split(25), strict=True)), [(x[150:], y[150:])], target=Category("abc")
+        ".",
+        list(zip(x[:150].split(25), y[:150].split(25), strict=True)),
+        [(x[150:], y[150:])],
+        target=Category(list("abc")),
     )
     learn = learner(model=net(p=0.0), data=data)
     assert learn.validate()["accuracy"] < 0.6

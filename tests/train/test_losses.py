@@ -68,7 +68,7 @@ def quiet(data: DataBunch, model: nn.Module, **kwargs: Any) -> Learner:
         ((1, 1), (1,)),
     ],
 )
-@pytest.mark.parametrize("target", [Real(), MultiCategory("a")])
+@pytest.mark.parametrize("target", [Real(), MultiCategory(list("a"))])
 def test_losses_of_targets_compare_element_for_element(pred, y, target):
     scores, values = torch.randn(pred), torch.rand(y).round()
     expected = target.loss(scores.reshape(-1), values.reshape(-1))
@@ -78,7 +78,9 @@ def test_losses_of_targets_compare_element_for_element(pred, y, target):
 @pytest.mark.parametrize(
     ("pred", "y"), [((4, 1), (4, 3)), ((4, 3), (4, 1)), ((4, 3), (4,)), ((4, 5), (5, 4)), ((4, 1), (3,))]
 )
-@pytest.mark.parametrize("crit", [Real().loss, MultiCategory("a").loss, F.mse_loss, nn.L1Loss(), F.smooth_l1_loss])
+@pytest.mark.parametrize(
+    "crit", [Real().loss, MultiCategory(list("a")).loss, F.mse_loss, nn.L1Loss(), F.smooth_l1_loss]
+)
 def test_what_would_only_broadcast_is_refused(pred, y, crit):
     model = nn.Flatten(0) if len(pred) == 1 else nn.Identity()
     with pytest.raises(TrainingError, match=r"differ in (number|shape): there must be one prediction per target"):
@@ -87,7 +89,7 @@ def test_what_would_only_broadcast_is_refused(pred, y, crit):
 
 def test_a_column_of_classes_and_masks_with_an_axis_of_one():
     scores, y = torch.randn(4, 3, 5, 6), torch.randint(3, (4, 5, 6))
-    for crit in (Category("abc").loss, F.cross_entropy, nn.CrossEntropyLoss()):
+    for crit in (Category(list("abc")).loss, F.cross_entropy, nn.CrossEntropyLoss()):
         expected = F.cross_entropy(scores, y).item()
         assert validate(nn.Identity(), [(scores, y[:, None])], crit)["val_loss"] == pytest.approx(expected)
         assert validate(nn.Identity(), [(scores, y)], crit)["val_loss"] == pytest.approx(expected)
@@ -212,7 +214,13 @@ def test_which_losses_are_ones_own():
             return F.poisson_nll_loss(pred, y)
 
     assert all(map(is_own, (naive, lambda p, y: p, Mine(), partial(naive), Count().loss)))
-    known = (F.mse_loss, nn.MSELoss(), partial(F.cross_entropy, label_smoothing=0.1), Real().loss, Category("ab").loss)
+    known = (
+        F.mse_loss,
+        nn.MSELoss(),
+        partial(F.cross_entropy, label_smoothing=0.1),
+        Real().loss,
+        Category(list("ab")).loss,
+    )
     assert not any(map(is_own, known))
 
 
@@ -293,7 +301,7 @@ def test_the_librarys_losses_and_a_regulariser_get_the_first_part():
 
 
 def test_the_activation_is_that_of_the_loss_or_ones_own():
-    data = DataBunch(".", batches(), batches(), target=Category("abc"))
+    data = DataBunch(".", batches(), batches(), target=Category(list("abc")))
     model = plain_net()
     x = torch.cat([x for x, _ in batches()])
     with torch.no_grad():
@@ -328,7 +336,7 @@ def test_several_labels_with_a_loss_on_probabilities():
     x, y = items(N)
     parts = [(x, F.one_hot(y, N_CLASSES).float())]
     model = nn.Sequential(plain_net(), nn.Sigmoid())
-    data = DataBunch(".", parts, parts, target=MultiCategory("abc"))
+    data = DataBunch(".", parts, parts, target=MultiCategory(list("abc")))
     learn = quiet(data, model, crit=F.binary_cross_entropy, metrics=["accuracy"])
     with torch.no_grad():
         probs = model(x)
@@ -370,7 +378,7 @@ def test_scores_that_are_no_probabilities_are_not_decided_at_a_threshold():
 def test_a_model_that_ends_in_the_activation_is_noticed_once(end):
     several = isinstance(end, nn.Sigmoid)
     parts = [(x, F.one_hot(y, 3).float() if several else y) for x, y in batches()]
-    target = MultiCategory("abc") if several else Category("abc")
+    target = MultiCategory(list("abc")) if several else Category(list("abc"))
     words = "after a sigmoid" if several else "as after a softmax"
     learn = quiet(DataBunch(".", parts, parts, target=target), nn.Sequential(plain_net(), end))
     assert [note for note in learn.check() if words in note]
@@ -386,7 +394,7 @@ def test_a_model_that_ends_in_the_activation_is_noticed_once(end):
 
 
 def test_an_exported_learner_reads_its_scores_as_before(tmp_path):
-    data = DataBunch(tmp_path, batches(), batches(), target=Category("abc"))
+    data = DataBunch(tmp_path, batches(), batches(), target=Category(list("abc")))
     x = batches()[0][0]
     focal = lambda p, y: F.cross_entropy(p, y)  # noqa: E731
     for i, options in enumerate(
@@ -416,7 +424,7 @@ def test_an_exported_learner_reads_its_scores_as_before(tmp_path):
     ("penalty", "size"), [(l1_penalty, lambda p: p.abs().sum()), (l2_penalty, lambda p: (p**2).sum())]
 )
 def test_penalties_by_layer_group(penalty, size):
-    learn = quiet(DataBunch(".", batches(), batches(), target=Category("abc")), plain_net())
+    learn = quiet(DataBunch(".", batches(), batches(), target=Category(list("abc"))), plain_net())
     groups = learn.get_layer_groups()
     first, last = (
         float(sum(size(p.detach()) for m in group for p in m.parameters())) for group in (groups[0], groups[-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable as Function
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -301,7 +301,7 @@ def test_every_option_with_every_other_ends_in_the_same_weights(i: int, tmp_path
 
     def make(path: Path) -> Learner:
         val = [(X[:9], Y[:9])] if row["validation"] else None
-        data = DataBunch(path, LOADERS[row["loader"]](), val, target=Category("abc"))
+        data = DataBunch(path, LOADERS[row["loader"]](), val, target=Category(list("abc")))
         learn = Learner(
             data,
             net(),
@@ -340,7 +340,7 @@ def test_every_option_with_every_other_ends_in_the_same_weights(i: int, tmp_path
 @pytest.mark.parametrize("kill", range(0, 21, 2))
 def test_any_batch_is_a_good_moment(kill: int, tmp_path: Path) -> None:
     def make(path: Path) -> Learner:
-        learn = Learner(DataBunch(path, TensorLoader(X, Y, 4, shuffle=True), target=Category("abc")), net())
+        learn = Learner(DataBunch(path, TensorLoader(X, Y, 4, shuffle=True), target=Category(list("abc"))), net())
         learn.no_progress()
         return learn
 
@@ -349,7 +349,9 @@ def test_any_batch_is_a_good_moment(kill: int, tmp_path: Path) -> None:
 
 def test_several_interruptions_in_one_fit(tmp_path: Path) -> None:
     def make() -> Learner:
-        learn = Learner(DataBunch(tmp_path, DataLoader(Noisy(X, Y), 4, shuffle=True), target=Category("abc")), net())
+        learn = Learner(
+            DataBunch(tmp_path, DataLoader(Noisy(X, Y), 4, shuffle=True), target=Category(list("abc"))), net()
+        )
         learn.no_progress()
         learn.callbacks = [Counting(), KillAt(10**6)]
         return learn
@@ -378,7 +380,9 @@ def test_taking_checkpoints_changes_nothing(tmp_path: Path) -> None:
     ends = []
     for checkpoint in (None, tmp_path / "c"):
         seed_everything(2)
-        learn = Learner(DataBunch(tmp_path, DataLoader(Noisy(X, Y), 4, shuffle=True), target=Category("abc")), net())
+        learn = Learner(
+            DataBunch(tmp_path, DataLoader(Noisy(X, Y), 4, shuffle=True), target=Category(list("abc"))), net()
+        )
         learn.no_progress()
         learn.fit(1e-2, 3, cycle_len=1, checkpoint=checkpoint, every=1)
         ends.append((snapshot(learn.model), learn.sched.losses, torch.get_rng_state()))
@@ -412,7 +416,9 @@ class Stateful(nn.Module):
 def test_what_a_model_carries_from_batch_to_batch(tmp_path: Path) -> None:
     def make(path: Path) -> Learner:
         torch.manual_seed(1)
-        learn = Learner(DataBunch(path, TensorLoader(X, Y, 4, drop_last=True), target=Category("abc")), Stateful())
+        learn = Learner(
+            DataBunch(path, TensorLoader(X, Y, 4, drop_last=True), target=Category(list("abc"))), Stateful()
+        )
         learn.no_progress()
         return learn
 
@@ -425,7 +431,7 @@ def test_which_layers_are_frozen_and_the_settings_are_known_without_being_told(t
     """They were chosen between two fits, by code that is not run again before `resume`."""
 
     def make(path: Path) -> Learner:
-        data = DataBunch(path, TensorLoader(X, Y, 4, shuffle=True), [(X, Y)], target=Category("abc"))
+        data = DataBunch(path, TensorLoader(X, Y, 4, shuffle=True), [(X, Y)], target=Category(list("abc")))
         learn = Learner(data, nn.Sequential(net(), nn.BatchNorm1d(N_CLASSES), nn.Linear(N_CLASSES, N_CLASSES)))
         learn.no_progress()
         return learn
@@ -460,7 +466,7 @@ def test_lstm_trains_on_after_a_checkpoint_was_loaded(tmp_path: Path) -> None:
 
     def make(path: Path) -> Learner:
         torch.manual_seed(1)
-        learn = Learner(DataBunch(path, TensorLoader(X, Y, 4, shuffle=True), target=Category("abc")), Reader())
+        learn = Learner(DataBunch(path, TensorLoader(X, Y, 4, shuffle=True), target=Category(list("abc"))), Reader())
         learn.no_progress()
         return learn
 
@@ -540,7 +546,9 @@ def test_ratings_and_rankings(ratings: str | None, tmp_path: Path, monkeypatch: 
 
 def test_log_files_hold_every_row_once(tmp_path: Path) -> None:
     def make(path: Path) -> Learner:
-        learn = Learner(DataBunch(path, TensorLoader(X, Y, 4, shuffle=True), [(X, Y)], target=Category("abc")), net())
+        learn = Learner(
+            DataBunch(path, TensorLoader(X, Y, 4, shuffle=True), [(X, Y)], target=Category(list("abc"))), net()
+        )
         learn.no_progress()
         learn.callbacks = [CSVLog(path / "log.csv")]
         return learn
@@ -560,7 +568,9 @@ def interrupted(tmp_path: Path, kill: int = 9, every: int = 2, keep: int = 2) ->
     return tmp_path / "c"
 
 
-def simple(tmp_path: Path, model: nn.Module | None = None, bs: int = 4, classes: str = "abc") -> Learner:
+def simple(
+    tmp_path: Path, model: nn.Module | None = None, bs: int = 4, classes: Sequence[str] = ("a", "b", "c")
+) -> Learner:
     data = DataBunch(tmp_path, TensorLoader(X, Y, bs, shuffle=True), [(X, Y)], target=Category(classes))
     learn = Learner(data, model or net(), callbacks=[KillAt(10**6)])
     learn.no_progress()
@@ -614,7 +624,7 @@ def test_another_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="n_batches: 7 then, 3 now. Make the data in the same way"):
         simple(tmp_path, bs=10).resume(folder)
     with pytest.raises(CheckpointError, match="learned Category .*'c'"):
-        simple(tmp_path, classes="abd").resume(folder)
+        simple(tmp_path, classes=list("abd")).resume(folder)
     with pytest.raises(CheckpointError, match="Pass the same `callbacks`"):
         simple(tmp_path).resume(folder, callbacks=[MixUp()])
     with pytest.raises(CheckpointError, match="Pass the same `metrics`"):

@@ -87,8 +87,10 @@ def test_labels_and_texts_keep_their_order_and_values(texts: list[str], labels: 
         learn = TextLearner(data, Counts())
         expected = np.array([[(item.ids == code).sum() for code in (2, 3)] for item in data.val_ds], dtype=np.float32)
         found = np.exp(learn.predict())
-        np.testing.assert_allclose(found, np.exp(expected) / np.exp(expected).sum(1, keepdims=True), rtol=1e-4)
-        np.testing.assert_allclose(np.exp(learn.predict_texts(texts)), found, rtol=1e-4)
+        np.testing.assert_allclose(
+            found, np.exp(expected) / np.exp(expected).sum(1, keepdims=True), rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_allclose(np.exp(learn.predict_texts(texts)), found, rtol=1e-4, atol=1e-6)
         del data, learn
 
 

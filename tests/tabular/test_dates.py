@@ -127,10 +127,10 @@ def test_a_million_rows_take_seconds():
     n = 1_000_000
     df = pd.DataFrame({"s": np.sort(rng.integers(0, 1000, n)), "x": rng.random(n) < 0.05})
     df["d"] = pd.Timestamp("2015") + pd.to_timedelta(np.arange(n), "h")
-    start = time.perf_counter()
+    start = time.process_time()
     get_elapsed(df, "x", "After", group="s", date="d")
     rolling_sums(df, "x", "s", "d", "7D")
-    assert time.perf_counter() - start < 20  # about 1.5 s on two idle cores
+    assert time.process_time() - start < 60  # about 1.5; a row at a time would take many minutes
 
 
 def test_add_datepart_without_drop_leaves_datetimes():

@@ -210,7 +210,7 @@ def test_raw_rows_may_be_a_dict_a_series_or_dicts(tmp_path):
     np.testing.assert_array_equal(learn.predict_df(rows.to_dict("list")), expected)
     for i in range(3):
         for row in (records[i], rows.iloc[i]):
-            np.testing.assert_allclose(learn.predict_df(row), expected[i : i + 1], rtol=1e-5)
+            np.testing.assert_allclose(learn.predict_df(row), expected[i : i + 1], rtol=1e-5, atol=1e-6)
     gap = learn.predict_df({**records[0], "Km": None, "State": None})
     np.testing.assert_array_equal(gap, learn.predict_df(rows[:1].assign(Km=np.nan, State=None)))
     with pytest.raises(TypeError, match="rows must be a DataFrame, a Series, a dict or a list of dicts; got str"):

@@ -67,8 +67,8 @@ def test_test_set():
 def test_classifier_gives_log_probabilities():
     learn = learner()
     preds = learn.predict()
-    np.testing.assert_allclose(np.exp(preds).sum(1), 1, rtol=1e-5)
-    np.testing.assert_allclose(learn.predict_proba(), np.exp(preds))
+    np.testing.assert_allclose(np.exp(preds).sum(1), 1, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(learn.predict_proba(), np.exp(preds), rtol=1e-5, atol=1e-6)
     assert learn.data.target is not None
     assert learn.data.target.decode(preds) == ["abc"[i] for i in preds.argmax(1)]
 
@@ -76,7 +76,7 @@ def test_classifier_gives_log_probabilities():
 def test_model_that_ends_in_log_softmax_gives_the_same():
     """Log-softmax is idempotent."""
     plain, log_softmax = learner(model=plain_net()), learner(model=nn.Sequential(plain_net(), nn.LogSoftmax(dim=1)))
-    np.testing.assert_allclose(plain.predict(), log_softmax.predict(), rtol=1e-5)
+    np.testing.assert_allclose(plain.predict(), log_softmax.predict(), rtol=1e-5, atol=1e-6)
     assert plain.validate()["val_loss"] == pytest.approx(log_softmax.validate()["val_loss"])
 
 
@@ -86,7 +86,7 @@ def test_several_labels_give_probabilities():
     learn = learner(model=plain_net(), data=data)
     with torch.no_grad():
         expected = learn.model(x).sigmoid().numpy()
-    np.testing.assert_allclose(learn.predict(), expected, rtol=1e-5)
+    np.testing.assert_allclose(learn.predict(), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(learn.predict_proba(), learn.predict())
     assert data.target is not None
     assert data.target.decode(np.array([[0.9, 0.5, 0.1], [0.0, 0.0, 0.0]])) == [["a", "b"], []]
@@ -99,7 +99,7 @@ def test_regression_gives_values_and_no_target_gives_what_the_model_returns(targ
     learn = learner(model=nn.Linear(N_IN, 1), data=data, crit=F.mse_loss)
     with torch.no_grad():
         expected = learn.model(x).numpy()[:, 0]
-    np.testing.assert_allclose(learn.predict(), expected, rtol=1e-6)
+    np.testing.assert_allclose(learn.predict(), expected, rtol=1e-5, atol=1e-6)
     assert learn.predict().shape == data.val_y.shape == (N,)
     if target is None:
         with pytest.raises(DataError, match="does not know what is predicted; pass `target=`"):
@@ -157,7 +157,7 @@ def test_bf16_predictions_are_ordinary_floats():
     preds = learn.predict()
     assert preds.dtype == np.float32
     np.testing.assert_allclose(preds, reference.predict(), atol=0.05)
-    np.testing.assert_allclose(np.exp(preds).sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(preds).sum(1), 1, rtol=1e-5, atol=1e-6)
     raw = Learner(DataBunch(".", [], bunch().val_dl), plain_net(), crit=F.cross_entropy, precision="bf16")
     assert raw.predict().dtype == np.float32
 
@@ -262,5 +262,7 @@ def test_a_forked_process_predicts_while_a_thread_of_its_parent_holds_the_model(
         "print(os.waitpid(pid, 0)[1], flush=True); os._exit(0)"
     )
     root = Path(__file__).parents[2]
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, cwd=root, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, cwd=root, check=True
+    )
     assert out.stdout.strip() == "0", out.stderr

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from learnkit.core.errors import CheckpointError, LearnkitError, TrainingError
 from learnkit.data.bunch import DataBunch
@@ -30,6 +29,7 @@ from learnkit.train.checkpoint import check_same_layers
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
 from learnkit.train.losses import Activation, check_activation, is_own
+from learnkit.train.optim import OptFn
 from learnkit.train.resume import load_model_state
 
 __all__ = ["load_learner"]
@@ -51,7 +51,7 @@ def load_learner(
     target: Target | None = None,
     crit: Loss | None = None,
     activation: Activation | str | None = None,
-    opt_fn: Callable[..., Optimizer] | None = None,
+    opt_fn: OptFn | None = None,
     device: torch.device | str | None = None,
 ) -> Any:
     """Open a learner that `learn.export` wrote: to predict at once, and to train on after `set_data`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from learnkit.data.targets import Real
 from learnkit.train.events import Callback
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
-from learnkit.train.optim import LRs
+from learnkit.train.optim import LRs, OptFn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -405,7 +405,7 @@ class CollabFilterDataset(Settable):
         n_factors: int = 50,
         val_idxs: ArrayLike | None = None,
         bs: int = 256,
-        opt_fn: Callable[..., torch.optim.Optimizer] | None = None,
+        opt_fn: OptFn | None = None,
         *,
         model: ModelLike = EmbeddingDotBias,
         feedback: str | None = None,

@@ -33,7 +33,7 @@ from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
-from learnkit.train.optim import LayerGroup, LayerOptimizer, LRs
+from learnkit.train.optim import LayerGroup, LayerOptimizer, LRs, OptFn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ class CollabLearner(Learner):
         self,
         data: CollabFilterData,
         model: nn.Module,
-        opt_fn: Callable[..., Optimizer] | None = None,
+        opt_fn: OptFn | None = None,
         crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,

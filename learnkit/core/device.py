@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, unpack_sequence
 
 __all__ = [
     "VV",
+    "PerItem",
     "T",
     "V",
     "default_device",
@@ -51,18 +53,27 @@ def default_device() -> torch.device:
     return torch.device("cpu")
 
 
-def map_tensors(fn: Callable[[Tensor], Any], value: Any) -> Any:
-    """Apply `fn` to every tensor in nested tuples, lists and mappings; leave everything else as it is."""
+def map_tensors(fn: Callable[[Tensor], Any], value: Any, others: Callable[[Any], Any] | None = None) -> Any:
+    """Apply `fn` to every tensor in nested tuples, lists and mappings.
+
+    Everything else stays as it is, but for the data of packed sequences; or is what `others` makes of it.
+    """
     if isinstance(value, Tensor):
         return fn(value)
+    if isinstance(value, PackedSequence):  # a tuple whose other parts say how it is packed
+        return _repacked(value, fn(value.data)) if others is None else others(value)
     if isinstance(value, tuple | list):
-        mapped = [map_tensors(fn, item) for item in value]
+        mapped = [map_tensors(fn, item, others) for item in value]
         if isinstance(value, list):
             return mapped
         return type(value)(*mapped) if hasattr(value, "_fields") else tuple(mapped)  # a namedtuple stays one
     if isinstance(value, Mapping):
-        return {key: map_tensors(fn, item) for key, item in value.items()}
-    return value
+        return {key: map_tensors(fn, item, others) for key, item in value.items()}
+    return value if others is None else others(value)
+
+
+def _repacked(packed: PackedSequence, data: Tensor) -> PackedSequence:
+    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
 
 
 def to_device(value: Any, device: torch.device | str, *, channels_last: bool = False) -> Any:
@@ -71,7 +82,8 @@ def to_device(value: Any, device: torch.device | str, *, channels_last: bool = F
     Parameters
     ----------
     value : Any
-        A tensor, or tuples, lists and dicts of tensors.
+        A tensor, or tuples, lists and dicts of tensors. Packed sequences, and other objects that have a method `to` (the
+        graphs of other libraries), move themselves.
     device : torch.device or str
         Where to.
     channels_last : bool, default False
@@ -84,12 +96,19 @@ def to_device(value: Any, device: torch.device | str, *, channels_last: bool = F
             return x.to(device, non_blocking=True, memory_format=torch.channels_last)
         return x if x.device == device else x.to(device, non_blocking=True)
 
-    return map_tensors(move, value)
+    def move_itself(x: Any) -> Any:
+        return x.to(device) if callable(getattr(x, "to", None)) and not isinstance(x, type) else x
+
+    return map_tensors(move, value, move_itself)
 
 
 def to_cpu(value: Any) -> Any:
     """Detach the tensors in `value` and bring them to the CPU."""
     return map_tensors(lambda x: x.detach().cpu(), value)
+
+
+class PerItem(list[Any]):
+    """A list with an entry for each item of a batch."""
 
 
 def to_np(value: Any) -> Any:
@@ -103,7 +122,8 @@ def to_np(value: Any) -> Any:
     Returns
     -------
     Any
-        The same nest of arrays; `bfloat16` becomes `float32`, which NumPy has no type for.
+        The same nest of arrays; `bfloat16` becomes `float32`, which NumPy has no type for, and packed sequences a list of
+        one array each, in the order they were packed from.
 
     Examples
     --------
@@ -117,7 +137,10 @@ def to_np(value: Any) -> Any:
         x = x.detach().cpu()
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
-    return map_tensors(convert, value)
+    def unpack(x: Any) -> Any:
+        return PerItem(map(convert, unpack_sequence(x))) if isinstance(x, PackedSequence) else x
+
+    return map_tensors(convert, value, unpack)
 
 
 def T(value: Any) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from learnkit.core.errors import DataError
 
@@ -38,7 +39,7 @@ def split_batch(batch: Any) -> tuple[tuple[Any, ...], Any]:
             "If your loader gives no target, add one: it may be a tensor of zeros."
         )
     *xs, y = batch
-    if len(xs) == 1 and isinstance(xs[0], tuple | list):
+    if len(xs) == 1 and isinstance(xs[0], tuple | list) and not isinstance(xs[0], PackedSequence):
         return tuple(xs[0]), y
     return tuple(xs), y
 

@@ -17,7 +17,7 @@ from learnkit.core.settable import Settable
 from learnkit.data.check import check_data, peek
 from learnkit.data.files import PathLike
 from learnkit.data.joining import batch_len, join
-from learnkit.data.loaders import TensorLoader, generators, split_batch
+from learnkit.data.loaders import TensorLoader, begin, generators, split_batch
 from learnkit.data.shapes import shape_of_items
 from learnkit.data.targets import MultiCategory, Real, Target
 
@@ -103,7 +103,7 @@ class DataBunch(Settable):
         if self.val_dl is None:
             raise DataError("this data bunch has no validation set.")
         with preserve_rng(*generators(self.val_dl)):
-            batches = [split_batch(batch) for batch in self.val_dl]
+            batches = [split_batch(batch) for batch in begin(self.val_dl)]
         joined: NDArray[Any] = join([y for _, y in batches], [batch_len(xs, y) for xs, y in batches])
         return joined
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
 from learnkit.core.preserve import preserve_rng
-from learnkit.data.loaders import generators, split_batch
+from learnkit.data.loaders import begin, generators, split_batch
 from learnkit.data.targets import Category
 
 if TYPE_CHECKING:
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["bad_values", "check_data", "first_batch", "peek"]
 
+IGNORED = -100
+"""The class number that cross-entropy leaves out."""
 MOST_BYTES = 1 << 28  # of the pictures in memory that are compared with each other
 
 
-def check_data(data: DataBunch) -> list[str]:
-    """See `DataBunch.check`."""
+def check_data(data: DataBunch, *, strict: bool = True) -> list[str]:
+    """See `DataBunch.check`; without `strict`, class numbers that do not exist are noted only: a loss may leave them out."""
     notes: list[str] = []
     for name, dl in (("trn_dl", data.trn_dl), ("val_dl", data.val_dl), ("test_dl", data.test_dl)):
         if dl is None:
@@ -32,28 +36,31 @@ def check_data(data: DataBunch) -> list[str]:
         xs, y = first_batch(dl, name)
         if bad := bad_values(xs, None if name == "test_dl" else y):
             raise DataError(f"the first batch of `{name}`: {bad}.")
-        notes += [f"`{name}`: {note}" for i, x in enumerate(xs) for note in _remarks(f"input {i}", x)]
+        inputs = [pair for i, x in enumerate(xs) for pair in _tensors(f"input {i}", x)]
+        notes += [f"`{name}`: {note}" for part, x in inputs for note in _remarks(part, x)]
         if name != "test_dl":
-            notes += _check_targets(data, dl, name, y)
+            notes += _check_targets(data, dl, name, y, strict)
     return notes + _overlap(data)
 
 
 def first_batch(dl: Any, name: str) -> tuple[tuple[Any, ...], Any]:
-    """Return inputs and target of the first batch, which must be tensors; see `peek`."""
+    """Return inputs and target of the first batch, which must be no arrays; see `peek`."""
     xs, y = peek(dl, name)
-    if not all(isinstance(x, Tensor) for x in xs):
-        kinds = ", ".join(type(x).__name__ for x in xs)
-        raise DataError(f"the inputs of `{name}` must be tensors; got {kinds}. `T(array)` makes one of an array.")
+    kinds = [type(x).__name__ for x in xs]
+    if any(isinstance(x, np.ndarray) for x in xs):
+        raise DataError(
+            f"the inputs of `{name}` must be tensors; got {', '.join(kinds)}. `T(array)` makes one of an array."
+        )
     return xs, y
 
 
 def peek(dl: Any, name: str) -> tuple[tuple[Any, ...], Any]:
     """Return inputs and target of the first batch, leaving loader and random generators as they were."""
-    if iter(dl) is dl:
+    if isinstance(dl, Iterator):
         raise DataError(f"`{name}` is a generator, which can be used only once: give a list or a loader.")
     state = dl.state() if hasattr(dl, "set_state") else None
     with preserve_rng(*generators(dl)):
-        batch = next(iter(dl), None)
+        batch = next(begin(dl), None)
     if state is not None:
         dl.set_state(state)
     if batch is None:
@@ -63,16 +70,28 @@ def peek(dl: Any, name: str) -> tuple[tuple[Any, ...], Any]:
 
 def bad_values(xs: tuple[Any, ...], y: Any) -> str:
     """Say which input holds NaN or infinite values, and in which items; "" if none does."""
-    for name, x in [
-        *((f"input {i}" if len(xs) > 1 else "its input", x) for i, x in enumerate(xs)),
-        ("its target", y),
-    ]:
-        if isinstance(x, Tensor) and x.is_floating_point() and x.ndim:
+    parts = [pair for i, x in enumerate(xs) for pair in _tensors(f"input {i}" if len(xs) > 1 else "its input", x)]
+    for name, x in [*parts, *_tensors("its target", y)]:
+        if x.is_floating_point() and x.ndim:
             bad = (~x.reshape(len(x), -1).isfinite().all(1)).nonzero().flatten().tolist()
             if bad:
                 shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
                 return f"{name} holds NaN or infinite values in {len(bad)} of {len(x)} items (numbers {shown} of the batch)"
     return ""
+
+
+def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Give the tensors in an input or target, which may be a nest of them, by name; packed sequences one below the other."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, PackedSequence):
+        yield name, pad_packed_sequence(value, batch_first=True)[0]
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _tensors(f"{name} `{key}`", part)
+    elif isinstance(value, tuple | list):
+        for i, part in enumerate(value):
+            yield from _tensors(f"{name}, part {i}", part)
 
 
 def _remarks(name: str, x: Tensor) -> list[str]:
@@ -90,23 +109,28 @@ def _remarks(name: str, x: Tensor) -> list[str]:
     return []
 
 
-def _check_targets(data: DataBunch, dl: Any, name: str, y: Any) -> list[str]:
-    """Check the classes of all items where they are at hand, else of the first batch."""
+def _check_targets(data: DataBunch, dl: Any, name: str, y: Any, strict: bool) -> list[str]:
+    """Check the classes of all items where they are at hand, else of the first batch: of an item, or of each place in it."""
     target = data.target
-    if not isinstance(target, Category):
-        return []
     everything = _all_targets(dl)
+    if not isinstance(target, Category) or (everything is None and not isinstance(y, Tensor)):
+        return []
     codes = to_np(y) if everything is None else everything
     if codes.dtype.kind == "f":  # shares of classes, for soft targets
         return []
-    bad = np.flatnonzero((codes < 0) | (codes >= target.c))
+    counted = codes != IGNORED
+    bad = np.argwhere(counted & ((codes < 0) | (codes >= target.c)))
     if len(bad):
-        item = int(bad[0])
+        item = int(bad[0][0]) if codes.ndim else 0
         label = _item_name(dl, item) if everything is not None else f"item {item} of the first batch"
-        raise DataError(
-            f"`{name}`: {label} has the class number {codes[item]}; there are {target.c} classes, numbered from 0 "
-            f"({', '.join(map(str, target.classes[:8]))}). {len(bad)} item(s) are like this."
+        text = (
+            f"`{name}`: {label} has the class number {codes[tuple(bad[0])]}; there are {target.c} classes, numbered from 0 "
+            f"({', '.join(map(str, target.classes[:8]))}). {len({row[0] for row in bad.tolist()})} item(s) are like this."
         )
+        if strict:
+            raise DataError(text)
+        return [text]
+    codes = codes[counted]
     counts = np.bincount(codes.reshape(-1), minlength=target.c)
     if name != "trn_dl" or everything is None:
         return []

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
-from learnkit.core.device import to_np
+from learnkit.core.device import PerItem, to_np
 from learnkit.core.errors import DataError
 from learnkit.data.shapes import rebuilt
 
@@ -22,12 +23,17 @@ __all__ = ["batch_len", "join", "stack", "take"]
 
 
 def batch_len(xs: tuple[Any, ...], y: Any) -> int:
-    """Return the number of items: the length of the first tensor found in the target, else in the inputs."""
+    """Return the number of items: the length of the first tensor found in the target, else in the inputs.
+
+    Of packed sequences it is their number.
+    """
     pending = [xs, y]
     while pending:
         value = pending.pop()
         if isinstance(value, Tensor) and value.ndim:
             return len(value)
+        if isinstance(value, PackedSequence):
+            return int(value.batch_sizes[0])
         if isinstance(value, dict):
             value = tuple(value.values())
         if isinstance(value, tuple | list):
@@ -82,7 +88,7 @@ def _join(batches: Sequence[Any], sizes: Sequence[int]) -> Any:
         _check(all(isinstance(batch, tuple | list) for batch in batches), batches)
         lengths = {len(batch) for batch in batches}
         per_item = all(len(batch) == size for batch, size in zip(batches, sizes, strict=True))
-        if per_item and isinstance(first, list) and not _are_parts(batches, sizes):
+        if per_item and isinstance(first, list) and (isinstance(first, PerItem) or not _are_parts(batches, sizes)):
             return [item for batch in batches for item in batch]
         _check(len(lengths) == 1, batches)
         return rebuilt(first, [_join(parts, sizes) for parts in zip(*batches, strict=True)])

@@ -18,6 +18,9 @@ from __future__ import annotations
 import copy
 import itertools
 import os
+import pickle
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -41,6 +44,7 @@ __all__ = [
     "DeviceLoader",
     "ItemLoader",
     "TensorLoader",
+    "begin",
     "fast_forward",
     "generators",
     "n_batches",
@@ -81,12 +85,53 @@ def fast_forward(dl: Iterable[Any], batch: int) -> Iterator[Any]:
         If there are not so many.
     """
     if hasattr(dl, "iter_from"):
-        batches = iter(dl.iter_from(batch))
+        batches = begin(dl, lambda: iter(dl.iter_from(batch)))
         return itertools.chain(list(itertools.islice(batches, 1)), batches)  # most draw with their first batch
-    batches = iter(dl)
+    batches = begin(dl)
     if sum(1 for _ in itertools.islice(batches, batch)) < batch:
         raise DataError(f"the loader gives fewer than {batch} batches; it is not the one the fit began with.")
     return batches
+
+
+def begin(dl: Any, start: Callable[[], Iterator[Any]] | None = None) -> Iterator[Any]:
+    """Return `iter(dl)`, or say what keeps a loader's processes from starting.
+
+    Raises
+    ------
+    DataError
+        If new processes are to be given what cannot be copied to them: a lambda, say, or an open file.
+    """
+    if not getattr(dl, "num_workers", 0):
+        return iter(dl) if start is None else start()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Got pickle error")  # torch's remark on the error that follows
+            return iter(dl) if start is None else start()
+    except (pickle.PicklingError, AttributeError, TypeError) as exc:
+        if not re.search(r"pickle|local object|serializ", str(exc)):
+            raise
+        found = _cannot_be_copied(dl)
+        raise DataError(
+            f"the loading processes cannot be started: each is given a copy of the data set, and {found or 'a part of it'} cannot "
+            f"be copied to another process ({exc}). Write lambdas and functions within functions as `def` at the top of a module, "
+            "open files when an item is asked for, or load in this process with `num_workers=0`."
+        ) from exc
+
+
+def _cannot_be_copied(dl: Any) -> str:
+    """Name the attributes of a data set, or the settings of its loader, that cannot be pickled."""
+    dataset = getattr(dl, "dataset", None)
+    parts = {f"`{type(dataset).__name__}.{name}`": value for name, value in getattr(dataset, "__dict__", {}).items()}
+    parts |= {f"`{name}`": getattr(dl, name, None) for name in ("collate_fn", "worker_init_fn")}
+    found = []
+    for name, value in parts.items():
+        if isinstance(value, Tensor | np.ndarray):
+            continue
+        try:
+            pickle.dumps(value)
+        except Exception:  # whatever it is that an object raises
+            found.append(name)
+    return " and ".join(found)
 
 
 def single_left(n: int, bs: int) -> bool:
@@ -119,7 +164,7 @@ class DeviceLoader(Settable):
 
     def move(self, batches: Iterable[Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
         """Give these batches of the loader on the device."""
-        for batch in batches:
+        for batch in begin(batches):
             xs, y = split_batch(batch)
             xs = xs if self.model is None else bind_inputs(self.model, xs)
             yield to_device((xs, y), self.device, channels_last=self.channels_last)

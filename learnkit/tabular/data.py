@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.optim import Optimizer
 
 from learnkit.core.device import default_device
 from learnkit.core.errors import DataError
@@ -38,6 +37,7 @@ from learnkit.tabular.tensors import columns_array, frame_tensors, largest_code,
 from learnkit.train.events import Callback
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
+from learnkit.train.optim import OptFn
 
 if TYPE_CHECKING:
     from learnkit.tabular.learner import TabularLearner
@@ -415,7 +415,7 @@ class ColumnarModelData(DataBunch):
         metrics: Sequence[MetricLike] | None = None,
         *,
         arch: str = "mlp",
-        opt_fn: Callable[..., Optimizer] | None = None,
+        opt_fn: OptFn | None = None,
         crit: Loss | None = None,
         callbacks: Sequence[Callback] | None = None,
         device: torch.device | str | None = None,

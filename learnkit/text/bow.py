@@ -6,7 +6,7 @@ and on short texts hard to beat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.settable import Settable
@@ -27,6 +26,7 @@ from learnkit.text.texts import labels_of
 from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
 from learnkit.train.metrics import MetricLike
+from learnkit.train.optim import OptFn
 
 __all__ = ["BowLoader", "DotProdNB", "TextClassifierData", "log_count_ratios"]
 
@@ -297,7 +297,7 @@ class TextClassifierData(DataBunch):
         w_adj: float = 0.4,
         r_adj: float = 10.0,
         *,
-        opt_fn: Callable[..., Optimizer] | None = None,
+        opt_fn: OptFn | None = None,
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,
         device: torch.device | str | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.optim import Optimizer
 
 from learnkit.core.errors import DataError, check_choice
 from learnkit.data.bunch import DataBunch
@@ -28,6 +27,7 @@ from learnkit.text.texts import Corpus, column_of, labels_of, texts_of, warn_of_
 from learnkit.train.events import Callback
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
+from learnkit.train.optim import OptFn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -357,7 +357,7 @@ class TextData(DataBunch):
 
     def get_model(
         self,
-        opt_fn: Callable[..., Optimizer] | None,
+        opt_fn: OptFn | None,
         max_sl: int,
         bptt: int,
         emb_sz: int,

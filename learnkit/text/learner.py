@@ -6,7 +6,7 @@ are matched word by word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,7 +37,7 @@ from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
-from learnkit.train.optim import LayerGroup, default_splitter
+from learnkit.train.optim import LayerGroup, OptFn, default_splitter
 from learnkit.train.predictions import Predictions
 from learnkit.train.recorder import say
 
@@ -74,7 +74,7 @@ class EncoderLearner(Learner):
         self,
         data: DataBunch,
         model: nn.Module,
-        opt_fn: Callable[..., Optimizer] | None = None,
+        opt_fn: OptFn | None = None,
         crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -229,7 +229,7 @@ class LanguageLearner(EncoderLearner):
         self,
         data: LanguageModelData,
         model: nn.Module,
-        opt_fn: Callable[..., Optimizer] | None = None,
+        opt_fn: OptFn | None = None,
         crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,

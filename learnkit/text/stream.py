@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
-from torch.optim import Optimizer
 
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.old_names import old_arguments
@@ -25,6 +24,7 @@ from learnkit.text.texts import TextItem, TokenList, column_of, texts_of, warn_o
 from learnkit.train.events import Callback
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
+from learnkit.train.optim import OptFn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -254,7 +254,7 @@ class LanguageModelData(DataBunch):
     @old_arguments
     def get_model(
         self,
-        opt_fn: Callable[..., Optimizer] | None,
+        opt_fn: OptFn | None,
         em_sz: int,
         nh: int,
         nl: int,

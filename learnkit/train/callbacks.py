@@ -86,6 +86,8 @@ class StopOnNaN(Callback):
     >>> guard = StopOnNaN()
     """
 
+    rehearses = False
+
     def __init__(self) -> None:
         self._good: list[tuple[Tensor, Tensor]] = []
         self._resumed = False  # in this epoch

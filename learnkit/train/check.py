@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from learnkit.core.errors import NonFiniteError, TrainingError
-from learnkit.data.targets import Target
+from learnkit.data.targets import Category, Target
 from learnkit.train.events import Callback
+from learnkit.train.watch import Watch
 
 if TYPE_CHECKING:
     from learnkit.train.loop import Run
@@ -18,12 +20,14 @@ __all__ = ["Probe"]
 
 
 class Probe(Callback):
-    """Checks what the model makes of one batch.
+    """Checks what the model makes of one batch; it refuses nothing that `fit` would train.
 
     Parameters
     ----------
     target : Target or None
-        What is predicted.
+        What is predicted, if the loss is the target's.
+    watchers : sequence of Watch
+        Callbacks whose figures the fit must report.
 
     Attributes
     ----------
@@ -31,24 +35,31 @@ class Probe(Callback):
         What was noticed but is no error.
     """
 
-    def __init__(self, target: Target | None) -> None:
-        self.target = target
+    def __init__(self, target: Target | None, watchers: Sequence[Watch] = ()) -> None:
+        self.target, self.watchers = target, watchers
         self.notes: list[str] = []
 
     def before_fit(self, run: Run) -> None:
-        """Take note of what the fit remarks, instead of a warning."""
+        """Take note of what the fit remarks, instead of a warning; look for the figures that are watched."""
         run.remark = self.notes.append  # type: ignore[method-assign, assignment]
+        for watcher in self.watchers:
+            watcher.check_figure(run)
 
     def after_pred(self, run: Run) -> None:
-        """Check the number of scores."""
-        if self.target is None or not isinstance(run.pred, Tensor):
+        """Check the number of scores, which are axis 1: one for each class."""
+        if not isinstance(self.target, Category) or not isinstance(run.pred, Tensor):
             return
-        scores = run.pred.shape[-1] if run.pred.ndim > 1 else 1
-        if scores != self.target.c:
-            classes = "" if self.target.classes is None else f" {self.target.classes[:8]}"
-            raise TrainingError(
-                f"the model gives {scores} score(s) per item; the data has {self.target.c} ({type(self.target).__name__}{classes})."
-            )
+        scores = run.pred.shape[1] if run.pred.ndim > 1 else 1
+        if scores == self.target.c:
+            return
+        text = (
+            f"the model gives {scores} score(s) per item; the data has {self.target.c} ({type(self.target).__name__} "
+            f"{self.target.classes[:8]})."
+        )
+        if scores < self.target.c:
+            raise TrainingError(text)
+        if text not in self.notes:
+            self.notes.append(text)
 
     def after_loss(self, run: Run) -> None:
         """Check the loss."""

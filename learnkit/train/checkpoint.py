@@ -15,9 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from learnkit.core.errors import CheckpointError
 from learnkit.data.files import PathLike, atomic_path
+from learnkit.train.lazy import is_incomplete
 
 __all__ = ["load_model", "read_meta", "read_weights", "save_model", "weights_path"]
 
@@ -67,6 +69,7 @@ def save_model(model: nn.Module, path: PathLike, *, meta: Mapping[str, Any] | No
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    check_complete(model)
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     first_name: dict[tuple[Any, ...], str] = {}
@@ -125,6 +128,15 @@ def load_model(model: nn.Module, path: PathLike) -> None:
     model.load_state_dict(state)
 
 
+def check_complete(model: nn.Module) -> None:
+    """Raise unless every layer has its weights."""
+    if is_incomplete(model):
+        raise CheckpointError(
+            "the model has lazy layers that have no weights yet, so there is nothing to save: run a batch through it first, "
+            "`model(*xs)`, or train it."
+        )
+
+
 def read_meta(path: PathLike) -> dict[str, Any]:
     """Return the `meta` a weights file was saved with."""
     return dict(_read_header(weights_path(path)).get("meta", {}))
@@ -175,12 +187,12 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
 
 def check_same_layers(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
     """Raise unless both hold the same names with the same shapes; name what differs."""
-    lines = [f"  {name}: only in the model, {tuple(own[name].shape)}" for name in own if name not in state]
+    lines = [f"  {name}: only in the model, {_size(own[name])}" for name in own if name not in state]
     lines += [f"  {name}: only in the file, {tuple(state[name].shape)}" for name in state if name not in own]
     lines += [
         f"  {name}: {tuple(own[name].shape)} in the model, {tuple(state[name].shape)} in the file"
         for name in own
-        if name in state and own[name].shape != state[name].shape
+        if name in state and not is_lazy(own[name]) and own[name].shape != state[name].shape
     ]
     if lines:
         more = f"\n  ... and {len(lines) - 8} more" if len(lines) > 8 else ""
@@ -188,6 +200,10 @@ def check_same_layers(own: Mapping[str, Tensor], state: Mapping[str, Tensor], so
             f"{source} was saved from another architecture; nothing was loaded. {len(lines)} of {len(own)} layers "
             "differ:\n" + "\n".join(lines[:8]) + more
         )
+
+
+def _size(x: Tensor) -> str:
+    return "of any size" if is_lazy(x) else str(tuple(x.shape))
 
 
 def _read(target: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -12,7 +12,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -88,7 +88,12 @@ class Callback:
 
     Batches of the training and of the validation pass send the same events; `run.training` tells which it is.
 
-    Checkpoints keep the attributes that are data. A resumed fit (`run.resumed`) sends `before_fit`, and `before_epoch`
+    `lr_find`, `check` and `validate` of a learner send their events too, and then give each callback its attributes back. A
+    callback that only watches a training (writes files, saves weights) sets `rehearses = False` in its class, and is left
+    alone by them.
+
+    Checkpoints keep the attributes that are data, and the state of those that have one (`state_dict`): modules, optimizers,
+    schedulers, random generators, also in lists and dicts. A resumed fit (`run.resumed`) sends `before_fit`, and `before_epoch`
     and `before_train` of the epoch it goes on with, then gives each callback its attributes back.
 
     A method called `before_...`, `after_...` or `cleanup_...` that is no event is refused when the class is
@@ -103,6 +108,8 @@ class Callback:
     ...     def after_step(self, run):
     ...         self.n += 1
     """
+
+    rehearses: ClassVar[bool] = True
 
     if not TYPE_CHECKING:  # a checker would take every name for one that can be set
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from learnkit import __version__
 from learnkit.core.device import T, default_device, to_np
@@ -26,11 +25,11 @@ from learnkit.core.hooks import ModelSummary, summarize
 from learnkit.core.layers import batch_norms, set_trainable
 from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.precision import autocast_for
-from learnkit.core.preserve import model_lock, preserve_model, preserve_rng
+from learnkit.core.preserve import model_lock, preserve_rng
 from learnkit.core.settable import Settable
 from learnkit.data.batches import bind_inputs
 from learnkit.data.bunch import DataBunch
-from learnkit.data.check import first_batch
+from learnkit.data.check import check_data, first_batch
 from learnkit.data.files import PathLike
 from learnkit.data.labels import one_spelling
 from learnkit.data.loaders import generators, n_batches, split_batch
@@ -44,24 +43,27 @@ from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.failures import from_outside
 from learnkit.train.interpret import Interpretation, ValueInterpretation, by_place
-from learnkit.train.losses import ACTIVATIONS, Activation, check_activation, gets_whole, read
+from learnkit.train.lazy import complete
+from learnkit.train.losses import ACTIVATIONS, Activation, check_activation, gets_whole, read, target_of
 from learnkit.train.lr_find import LRFindResult, RangeTest
 from learnkit.train.metrics import MetricLike, as_metrics, metric_list
 from learnkit.train.optim import (
     LayerGroup,
     LayerOptimizer,
     LRs,
+    OptFn,
     as_groups,
-    default_opt,
+    as_opt_fn,
     default_splitter,
     group_names,
     group_params,
 )
 from learnkit.train.predictions import Predictions, predict
 from learnkit.train.recorder import Recorder, say
+from learnkit.train.rehearsal import preserve_callbacks, rehearsal
 from learnkit.train.resume import Checkpoints, model_state
 from learnkit.train.schedules import ScheduleRates, cosine, one_cycle, one_cycle_momentum, slanted_triangle, triangle
-from learnkit.train.watch import SaveBest
+from learnkit.train.watch import SaveBest, Watch
 
 __all__ = ["Learner"]
 
@@ -75,9 +77,10 @@ class Learner(Settable):
     data : DataBunch
         What to learn from.
     model : nn.Module
-        Called as `model(*xs)`; gives raw scores. It is moved to `device`.
-    opt_fn : callable, optional
-        `opt_fn(params, lr=...)` -> optimizer; AdamW with betas (0.9, 0.99) by default. Each fit makes a new one.
+        Called as `model(*xs)`; gives raw scores. It is moved to `device`. Lazy layers get their sizes from the first batch.
+    opt_fn : callable or str, optional
+        `opt_fn(params, lr=...)` -> optimizer, or a name: `"adamw"` (the default, with betas (0.9, 0.99)), `"adam"`, `"sgd"`,
+        `"sgd_momentum"`, `"rmsprop"`, ...; an unknown one lists them all. Each fit makes a new one.
     crit : callable, optional
         `crit(pred, y)` -> scalar tensor; the loss of `data.target` by default.
     metrics : sequence, optional
@@ -137,7 +140,7 @@ class Learner(Settable):
         self,
         data: DataBunch,
         model: nn.Module,
-        opt_fn: Callable[..., Optimizer] | None = None,
+        opt_fn: OptFn | None = None,
         crit: loop.Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -160,7 +163,8 @@ class Learner(Settable):
         self.device = torch.device(device) if device is not None else default_device()
         self.data = data
         self.model = model.to(self.device)
-        self.opt_fn = opt_fn or default_opt
+        complete(self.model, data.trn_dl, must=False)
+        self.opt_fn = as_opt_fn(opt_fn)
         self.crit: loop.Loss = crit if crit is not None else data.target.loss  # type: ignore[union-attr]
         default_metrics = () if data.target is None else data.target.metrics
         self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metric_list(metrics)
@@ -508,8 +512,8 @@ class Learner(Settable):
     ) -> LRFindResult:
         """Try learning rates from `start_lr` to `end_lr`, batch by batch, and suggest three.
 
-        Model, gradients, modes, random generators and the record of the latest fit are left exactly as they were.
-        Draw the curve with `learn.sched.plot()`.
+        It trains as `fit` does, with the learner's callbacks (but for those that only watch, save or write). Model, gradients,
+        modes, random generators, callbacks and the record of the latest fit are left exactly as they were. Draw the curve with `learn.sched.plot()`.
 
         Parameters
         ----------
@@ -548,12 +552,13 @@ class Learner(Settable):
         if not end_lr > start_lr:
             raise ValueError(f"`end_lr` must be above `start_lr`; got {end_lr} and {start_lr}.")
         test = RangeTest(start_lr, end_lr, int(n_iter))
-        with preserve_model(self.model), preserve_rng(*generators(self.data.trn_dl)):
+        heard = self._rehearsing()
+        with rehearsal(self.model, self.crit, heard, generators(self.data.trn_dl)):
             lo = self._optimizer(start_lr, wds)
             train_only = DataBunch(self.data.path, self._training_data().trn_dl)
             epochs = test.n_iter  # more than enough: the test ends itself after so many batches
             try:
-                self._run(train_only, epochs, lo, None, [*self._loss_callbacks(), test], progress=False)
+                self._run(train_only, epochs, lo, None, [*heard, test], progress=False)
             except DataError:
                 if not test.lrs:  # else a loader that can be used only once ran dry: keep what was measured
                     raise
@@ -589,23 +594,24 @@ class Learner(Settable):
         ...
         learnkit.core.errors.TrainingError: the model gives 1 score(s) per item; the data has 2 (Category ['a', 'b']).
         """
-        notes = self.data.check()
+        by_target = target_of(self.crit) is not None  # another loss has its own way with classes
+        notes = check_data(self.data, strict=by_target)
         self._check_trainable()
         data = self._training_data()
         xs, y = first_batch(data.trn_dl, "trn_dl")
         val = None if data.val_dl is None else [first_batch(data.val_dl, "val_dl")]
-        probe = Probe(self.data.target)
-        with model_lock(self.model), preserve_model(self.model), preserve_rng(), self._model_for(data.trn_dl):
+        watchers = [callback for callback in self.callbacks if isinstance(callback, Watch)]
+        probe, heard = Probe(self.data.target if by_target else None, watchers), self._rehearsing()
+        with model_lock(self.model), rehearsal(self.model, self.crit, heard), self._model_for(data.trn_dl):
             lo = self._optimizer(0.0, None)
             one = DataBunch(data.path, [(xs, y)], val, target=data.target)
-            everything = [*self._loss_callbacks(), probe]
-            self._run(one, 1, lo, self.metrics, everything, progress=False)
+            self._run(one, 1, lo, self.metrics, [*heard, probe], progress=False)
         return notes + probe.notes
 
     def validate(
         self, dl: Iterable[Any] | None = None, metrics: Sequence[MetricLike] | None = None
     ) -> dict[str, float]:
-        """Measure the model on the validation set, or on another loader.
+        """Measure the model on the validation set, or on another loader, as `fit` does: with the learner's callbacks.
 
         Parameters
         ----------
@@ -619,12 +625,14 @@ class Learner(Settable):
             `val_loss` and the metrics.
         """
         chosen = self._loader(False) if dl is None else dl
-        with model_lock(self.model), self._model_for(chosen):
+        heard = self._rehearsing()
+        with model_lock(self.model), self._model_for(chosen), preserve_callbacks(heard):
             return loop.validate(
                 self.model,
                 chosen,
                 self.crit,
                 self.metrics if metrics is None else metrics,
+                heard,
                 target=self.data.target,
                 precision=self.precision,
                 channels_last=self.channels_last,
@@ -1027,7 +1035,8 @@ class Learner(Settable):
 
     def _optimizer(self, lrs: LRs, wds: LRs | None) -> LayerOptimizer:
         # One rate for all layers needs no groups, and an optimizer with one group is faster.
-        uniform = isinstance(lrs, int | float) and (wds is None or isinstance(wds, int | float))
+        number = int | float | np.number
+        uniform = isinstance(lrs, number) and (wds is None or isinstance(wds, number))
         return LayerOptimizer(self.opt_fn, self.model if uniform else self.get_layer_groups(), lrs, wds)
 
     def _meta(self) -> dict[str, Any]:
@@ -1071,6 +1080,10 @@ class Learner(Settable):
 
     def _loss_callbacks(self) -> list[Callback]:
         return [] if self.reg_fn is None else [LossRegulariser(self.reg_fn)]
+
+    def _rehearsing(self) -> list[Callback]:
+        """Return the callbacks that take part in a training that is taken back."""
+        return [*self._loss_callbacks(), *(callback for callback in self.callbacks if callback.rehearses)]
 
     def _checkpoints(
         self,

@@ -35,6 +35,8 @@ class CSVLog(Callback):
     >>> log = CSVLog("logs/history.csv")
     """
 
+    rehearses = False
+
     def __init__(self, path: PathLike, *, append: bool = False) -> None:
         self.path, self.append = Path(path), append
 
@@ -110,6 +112,8 @@ class TensorBoardLog(Callback):
     >>> from learnkit import TensorBoardLog
     >>> log = TensorBoardLog("runs/first", every=50)
     """
+
+    rehearses = False
 
     def __init__(self, log_dir: PathLike, *, every: int = 10) -> None:
         optional_import("tensorboard", extra="tensorboard")

@@ -16,9 +16,10 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.optim import Optimizer
 
-from learnkit.core.errors import DataError, TrainingError, check_positive
+from learnkit.core.errors import DataError, TrainingError, check_positive, user_stacklevel
 from learnkit.core.layers import forget_state, model_device, set_train_mode
 from learnkit.core.old_names import old_arguments
 from learnkit.core.precision import Autocast, autocast_for
@@ -31,11 +32,14 @@ from learnkit.train.events import Callback, Cancel, bind_events, check_callbacks
 from learnkit.train.failures import explain, from_outside
 from learnkit.train.firstlook import FirstLook
 from learnkit.train.foreign import columns_of
+from learnkit.train.lazy import complete
 from learnkit.train.losses import Activation, Reading, aligner, check_activation, gets_whole, read
 from learnkit.train.metric import Metric
 from learnkit.train.metrics import MetricLike, as_metrics, figures_of
 from learnkit.train.recorder import ProgressTable, RunningLoss
 from learnkit.train.resume import Checkpoints
+from learnkit.train.stepping import Closure, make_step, parameters, wants_closure
+from learnkit.train.trainable import check_trains
 
 __all__ = ["Run", "TrainingOutput", "batch_len", "describe", "fit", "forward_pass", "validate"]
 
@@ -169,7 +173,7 @@ class Run:
 
     def remark(self, text: str) -> None:
         """Say, once per fit, what may be meant but usually is not."""
-        warnings.warn(text, stacklevel=5)
+        warnings.warn(text, stacklevel=user_stacklevel())
 
     def emit(self, event: str) -> None:
         """Send an event to every callback, then let the widest cancel among them take effect."""
@@ -249,7 +253,8 @@ def fit(
     n_epochs : int
         Passes over the training data.
     opt : torch.optim.Optimizer
-        Over the model's parameters; `LayerOptimizer(...).opt` is one.
+        Over the model's parameters; `LayerOptimizer(...).opt` is one. `LBFGS`, and any other whose `step` asks for a
+        closure, evaluates the loss of a batch as often as it wants.
     crit : callable
         `crit(pred, y)` -> scalar tensor, the mean over the batch. The losses of targets and PyTorch's are given shapes that
         differ by sizes of one put right (`(B, 1)` against `(B,)`); a loss of your own gets the data as it is, and is
@@ -290,7 +295,8 @@ def fit(
     DataError
         If a batch has no target, or there is no batch at all.
     TrainingError
-        If model, loss and batch do not fit together; shapes and dtypes are named.
+        If model, loss and batch do not fit together; shapes and dtypes are named. If nothing would be trained: the
+        optimizer holds another model's parameters, or none that requires gradients.
     OutOfMemoryError
         If a batch does not fit into memory; the model can be used on.
 
@@ -325,6 +331,7 @@ def fit(
     n_trn, n_val = n_batches(data.trn_dl), 0 if data.val_dl is None else n_batches(data.val_dl)
     if n_trn == 0 or (val_dl is not None and n_val == 0):
         raise DataError(_NO_BATCHES.format("training" if n_trn == 0 else "validation"))
+    complete(model, data.trn_dl)
     target = getattr(data, "target", None)
     scorers = as_metrics(metrics, target=target)
     check_activation(activation)
@@ -335,8 +342,17 @@ def fit(
     run.resumed, first_epoch = (False, 0) if checkpoints is None else (checkpoints.resuming, checkpoints.first_epoch)
     run.figures = ("trn_loss", *(("val_loss", *figures_of(scorers)) if val_dl is not None else ()))
 
+    if remark := check_trains(model, opt, (crit, *run.callbacks)):
+        run.remark(remark)
+
+    def evaluate() -> None:
+        with autocast():
+            forward_pass(run, forward)
+
+    closure = Closure(run, evaluate, accumulate=accumulate, fp16=autocast.fp16) if wants_closure(opt) else None
     batches: Iterator[tuple[int, Any]] = iter(())
     waiting = 0  # batches whose gradients wait for the next step
+    said = n_trn
     first, weight = 1, 0.0  # items in the first of them, and in all of them as a multiple of that
 
     def step() -> None:
@@ -344,14 +360,14 @@ def fit(
         waiting = 0
         scaler.unscale_(opt)
         if accumulate > 1:  # gradients are a weighted sum so far; make them a mean
-            for p in _parameters(opt):
+            for p in parameters(opt):
                 if p.grad is not None:
                     p.grad.div_(weight)
         if run.clip is not None:
-            nn.utils.clip_grad_norm_(_parameters(opt), run.clip)
+            nn.utils.clip_grad_norm_(parameters(opt), run.clip)
         try:
             run.emit("before_step")
-            scaler.step(opt)
+            make_step(scaler, opt, closure)
         finally:
             scaler.update()
         run.emit("after_step")
@@ -396,6 +412,9 @@ def fit(
                                 checkpoints.save_if_due(run, trn_dl, scaler)
                         if run.batch < 0:
                             raise DataError(_NO_BATCHES.format("training"))
+                        if said not in (None, run.batch + 1):
+                            run.remark(_WRONG_LENGTH.format(said, run.batch + 1, run.epoch))
+                            said = None  # once
                         if 0 < waiting < accumulate:  # a short last window of a loader that does not know its length
                             step()
                     run.results["trn_loss"] = run.running_loss.epoch_mean()
@@ -421,6 +440,7 @@ def validate(
     dl: Iterable[Any],
     crit: Loss,
     metrics: Sequence[MetricLike] | None = None,
+    callbacks: Sequence[Callback] | None = None,
     *,
     target: Target | None = None,
     precision: str = "fp32",
@@ -439,6 +459,8 @@ def validate(
         `crit(pred, y)` -> scalar tensor, the mean over the batch.
     metrics : sequence, optional
         As for `fit`.
+    callbacks : sequence of Callback, optional
+        Those of the fit: they hear `before_fit` and `after_fit`, the events of a validation pass, and `cleanup_fit`.
     target : Target, optional
         Says, with the loss, what metrics see predictions through.
     precision, channels_last, activation
@@ -458,14 +480,28 @@ def validate(
     ['accuracy', 'val_loss']
     """
     device = model_device(model)
-    run = Run(model, torch.optim.SGD([torch.zeros(())]), crit, 0, ())
-    run.n_batches, run.batch = n_batches(dl), -1
+    complete(model, dl)
     loader = DeviceLoader(dl, device, channels_last=channels_last, model=model)
     check_activation(activation)
     scorers, reading = as_metrics(metrics, target=target), read(crit, target, activation)
-    autocast = autocast_for(precision, device)
+    run = Run(model, torch.optim.SGD([torch.zeros(())]), crit, 1, check_callbacks(callbacks))
+    run.n_batches, run.batch = n_batches(dl), -1
+    run.figures = ("val_loss", *figures_of(scorers))
+    autocast, look = autocast_for(precision, device), FirstLook(crit, reading, scorers)
     with evaluating(model), preserve_rng(*generators(dl)):
-        return _validation_pass(run, model, loader, scorers, reading, autocast, FirstLook(crit, reading, scorers))
+        try:
+            with run.phase("fit"):
+                run.emit("before_fit")
+                with run.phase("valid"):
+                    run.emit("before_valid")
+                    run.results = _validation_pass(run, model, loader, scorers, reading, autocast, look)
+        except BaseException:
+            _clean_up(run, failed=True)
+            raise
+        _clean_up(run)
+    if not run.results:
+        raise TrainingError("a callback ended the validation before its end, so there is nothing to report.")
+    return run.results
 
 
 @torch.no_grad()
@@ -539,6 +575,12 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
             f"{describe(run.loss)}."
         )
     run.emit("after_loss")
+    if run.training and not run.loss.requires_grad:
+        raise TrainingError(
+            f"the loss {_name(run.crit)} does not depend on anything that is trained, so it has no gradient: somewhere between "
+            "the model's weights and the loss is a `detach()`, `.data`, `torch.no_grad()`, an `argmax`, or a way over NumPy; "
+            "or the layers that are not frozen have no part in it."
+        )
 
 
 def split_output(output: Any, *, whole: bool = False) -> tuple[Any, tuple[Any, ...]]:
@@ -546,7 +588,7 @@ def split_output(output: Any, *, whole: bool = False) -> tuple[Any, tuple[Any, .
 
     With `whole` the prediction is the tuple itself.
     """
-    if not isinstance(output, tuple) or not output:
+    if not isinstance(output, tuple) or not output or isinstance(output, PackedSequence):
         return output, ()
     return output if whole else output[0], output[1:]
 
@@ -589,14 +631,12 @@ def _compute(scorer: Metric) -> dict[str, float]:
         ) from exc
 
 
-def _parameters(opt: Optimizer) -> Iterable[Tensor]:
-    return (p for group in opt.param_groups for p in group["params"])
-
-
 def describe(value: Any) -> str:
     """Describe a batch, or a part of one, for a message: dtypes and shapes."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, PackedSequence):
+        return f"packed {describe(value.data)} of {int(value.batch_sizes[0])} sequences"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(describe(item) for item in value) + "]"
     if isinstance(value, dict):
@@ -634,4 +674,8 @@ _NO_BATCHES = (
     "the {} loader is empty: it gave no batch. Check that the data set is not empty, and with `drop_last=True` that it "
     "holds at least one full batch. A generator can be used only once: give a list or a loader. Without validation, "
     "`val_dl` is None."
+)
+_WRONG_LENGTH = (
+    "the training loader says that it has {} batches (its `len`), and gave {} in epoch {}. Schedules of rates are fitted to the "
+    "epochs as they are, in the first one by a jump at its end; mend the `__len__` of the data set or loader."
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from learnkit.core.errors import check_positive
+from learnkit.core.errors import LearnkitError, TrainingError, check_positive
 from learnkit.core.listing import check_list, one_or_list
 from learnkit.core.settable import Settable
 
 __all__ = [
+    "OPTIMIZERS",
     "LayerGroup",
     "LayerOptimizer",
+    "OptFn",
     "as_groups",
+    "as_opt_fn",
     "default_opt",
     "default_splitter",
     "get_momentum",
@@ -32,11 +36,67 @@ __all__ = [
 
 LayerGroup = Sequence[nn.Module]
 LRs = float | Sequence[float] | np.ndarray | slice
+OptFn = Callable[..., Optimizer] | str
+"""`opt_fn(params, lr=...)` -> optimizer, or one of the names in `OPTIMIZERS`."""
 
 
 def default_opt(params: Any, lr: float) -> Optimizer:
     """AdamW with betas (0.9, 0.99), learnkit's default optimizer."""
     return torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.99), weight_decay=0)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adamw": default_opt,
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+    "sgd_momentum": partial(torch.optim.SGD, momentum=0.9),
+    "rmsprop": torch.optim.RMSprop,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+    "adamax": torch.optim.Adamax,
+    "adagrad": torch.optim.Adagrad,
+    "adadelta": torch.optim.Adadelta,
+    "adafactor": torch.optim.Adafactor,
+    "asgd": torch.optim.ASGD,
+    "rprop": torch.optim.Rprop,
+    "lbfgs": torch.optim.LBFGS,
+    "sparse_adam": torch.optim.SparseAdam,
+}
+"""What `opt_fn=` knows by name: PyTorch's own settings but for the default's, and no weight decay, which is `wds`."""
+
+
+def as_opt_fn(opt_fn: OptFn | None) -> Callable[..., Optimizer]:
+    """Return what makes the optimizer: the function itself, the one of that name, or the default for `None`.
+
+    Raises
+    ------
+    ValueError
+        If there is no optimizer of that name; those that there are, are listed.
+    TypeError
+        If it is neither a name nor a function.
+
+    Examples
+    --------
+    >>> from learnkit.train.optim import as_opt_fn
+    >>> as_opt_fn("SGD")
+    <class 'torch.optim.sgd.SGD'>
+    """
+    if opt_fn is None:
+        return default_opt
+    if isinstance(opt_fn, str):
+        name = opt_fn.lower().replace("-", "_").replace(" ", "_")
+        if name not in OPTIMIZERS:
+            raise ValueError(
+                f"there is no optimizer {opt_fn!r}. By name there are {', '.join(OPTIMIZERS)}; any other as a function, "
+                "`opt_fn(params, lr=...)`."
+            )
+        return OPTIMIZERS[name]
+    if isinstance(opt_fn, Optimizer) or not callable(opt_fn):
+        raise TypeError(
+            f"`opt_fn` must be a name ({', '.join(list(OPTIMIZERS)[:4])}, ...) or a function `opt_fn(params, lr=...)` that makes "
+            f"an optimizer, such as `torch.optim.SGD`, since each fit makes a new one; got {type(opt_fn).__name__}."
+        )
+    return opt_fn
 
 
 def default_splitter(model: nn.Module) -> list[LayerGroup]:
@@ -102,8 +162,8 @@ class LayerOptimizer(Settable):
 
     Parameters
     ----------
-    opt_fn : callable
-        `opt_fn(params, lr=...)` -> optimizer: `optim.Adam`, `partial(optim.SGD, momentum=0.9)`.
+    opt_fn : callable or str
+        `opt_fn(params, lr=...)` -> optimizer: `optim.Adam`, `partial(optim.SGD, momentum=0.9)`; or a name, `"sgd"`.
     layer_groups : nn.Module or sequence of sequences of nn.Module
         A model is one group.
     lrs : float, sequence or slice
@@ -121,7 +181,9 @@ class LayerOptimizer(Settable):
     Raises
     ------
     ValueError
-        If `lrs` or `wds` do not match the groups, which are then printed.
+        If `lrs` or `wds` do not match the groups, which are then printed, or there is no optimizer of that name.
+    TrainingError
+        If the optimizer cannot be made of such groups.
 
     Examples
     --------
@@ -135,7 +197,7 @@ class LayerOptimizer(Settable):
 
     def __init__(
         self,
-        opt_fn: Callable[..., Optimizer],
+        opt_fn: OptFn,
         layer_groups: nn.Module | Sequence[LayerGroup],
         lrs: LRs,
         wds: LRs | None = None,
@@ -150,7 +212,7 @@ class LayerOptimizer(Settable):
         ]
         if not any(group["params"] for group in param_groups):
             raise ValueError("the model has no parameters to train.")
-        self.opt = opt_fn(param_groups, lr=self.lrs[-1])
+        self.opt = _made(as_opt_fn(opt_fn), param_groups, self.lrs[-1])
         self._hooked = False
         if wds is not None:
             self.set_wds(self.wds)
@@ -177,6 +239,24 @@ class LayerOptimizer(Settable):
         """Set every group's rate to `factor` times its base rate."""
         for group, lr in zip(self.opt.param_groups, self.lrs, strict=True):
             group["lr"] = lr * factor
+
+
+def _made(opt_fn: Callable[..., Optimizer], param_groups: list[dict[str, Any]], lr: float) -> Optimizer:
+    """Make the optimizer, or say why that is not possible."""
+    name = getattr(opt_fn, "__name__", None) or getattr(getattr(opt_fn, "func", opt_fn), "__name__", "opt_fn")
+    try:
+        opt = opt_fn(param_groups, lr=lr)
+    except (TypeError, ValueError, RuntimeError) as exc:
+        if isinstance(exc, LearnkitError):
+            raise
+        several = f", each layer group with a rate of its own ({len(param_groups)})" if len(param_groups) > 1 else ""
+        one_rate = " Pass one number as the rate, for all layers together." if several else ""
+        raise TrainingError(
+            f"the optimizer {name} cannot be made as `{name}(params, lr={lr:g})`{several}: {exc}.{one_rate}"
+        ) from exc
+    if not isinstance(opt, Optimizer):
+        raise TypeError(f"`opt_fn` must return a torch optimizer; {name} returned {type(opt).__name__}.")
+    return opt
 
 
 def set_lrs(opt: Optimizer | LayerOptimizer, lrs: LRs) -> None:

@@ -19,6 +19,7 @@ from learnkit.data.loaders import DeviceLoader, generators
 from learnkit.data.shapes import like_targets
 from learnkit.data.targets import Target
 from learnkit.train.failures import explain
+from learnkit.train.lazy import complete
 from learnkit.train.loop import describe, split_output
 from learnkit.train.losses import Activation, read
 
@@ -80,6 +81,7 @@ def predict(
     Predictions
     """
     device = model_device(model)
+    complete(model, dl)
     autocast = autocast_for(precision, device)
     reading = read(crit, target, activation)
     sizes: list[int] = []

@@ -127,6 +127,8 @@ class Recorder(Callback):
     (8, 0.1, ['epoch', 'trn_loss', 'time'])
     """
 
+    rehearses = False
+
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.lrs: list[float] = []
@@ -270,6 +272,8 @@ class ProgressTable(Callback):
     >>> data = DataBunch(".", batches)
     >>> _ = fit(model, data, 1, opt, F.cross_entropy, callbacks=[ProgressTable()], progress=False)  # doctest: +SKIP
     """
+
+    rehearses = False
 
     def __init__(self, interval: float = 0.25) -> None:
         self.interval = interval

@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from learnkit.core.errors import CheckpointError, check_positive
+from learnkit.core.errors import CheckpointError, check_positive, warn_once
 from learnkit.core.layers import batch_norms, note_trainable
 from learnkit.core.preserve import module_tensors, random_state, set_random_state
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import DeviceLoader, fast_forward, generators
 from learnkit.train.archive import Archive, read_archive, write_archive
-from learnkit.train.checkpoint import check_same_layers
+from learnkit.train.checkpoint import check_complete, check_same_layers
+from learnkit.train.events import Callback
+from learnkit.train.owned import load_state, owned, state_of, unkept
 from learnkit.train.recorder import ProgressTable
 
 if TYPE_CHECKING:
@@ -200,6 +203,13 @@ class Checkpoints:
             raise CheckpointError(f"no checkpoint can be written into {self.folder}: {exc}.") from exc
         for file in [*earlier, *_unfinished(self.folder)]:
             file.unlink(missing_ok=True)
+        for callback in _callbacks(run):
+            if _keeps_by_itself(callback) and (missing := unkept(callback, _of_the_fit(run))):
+                warn_once(
+                    f"checkpoints do not hold {', '.join(missing)} of the callback {type(callback).__name__}: a fit that is "
+                    "resumed begins with it as it is made. Keep modules, optimizers and data as attributes of the callback "
+                    "itself, or give what holds them `state_dict` and `load_state_dict`."
+                )
         self._plan(run)
 
     def _plan(self, run: Run) -> None:
@@ -224,6 +234,7 @@ class Checkpoints:
             "scaler": scaler.state_dict(),
             "run": {"clip": run.clip, "results": run.results, "running_loss": run.running_loss.state_dict()},
             "callbacks": [callback.state_dict() for callback in _callbacks(run)],
+            "owned": [{name: state_of(part) for name, part in parts.items()} for parts in _owned(run)],
             "epoch_start": self._epoch_start,
             "random": random_state(*sources),
         }
@@ -245,6 +256,9 @@ class Checkpoints:
             run.running_loss.load_state_dict(state["run"]["running_loss"])
             for callback, own in zip(_callbacks(run), state["callbacks"], strict=True):
                 callback.load_state_dict(own)
+            for parts, own in zip(_owned(run), state.get("owned", [{}] * (len(run.callbacks) + 1)), strict=False):
+                for name, part in parts.items() if own else ():
+                    load_state(part, own[name])
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as exc:
             raise CheckpointError(f"{saved.path} does not belong to this fit: {exc!r}.") from exc
         # What a newer, damaged one leaves behind goes when the next one is complete.
@@ -270,6 +284,7 @@ def model_state(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Parameters, buffers, tensors that modules keep as plain attributes (the hidden state of a recurrent network), what
     modules give with `get_extra_state`, and which parameters and batch norms are frozen.
     """
+    check_complete(model)
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     modules = list(model.named_modules())
     with_extra = [(name, m) for name, m in modules if type(m).get_extra_state is not nn.Module.get_extra_state]
@@ -307,6 +322,8 @@ def load_model_state(model: nn.Module, tensors: Mapping[str, Tensor], state: Map
         if name in sized:
             _buffers_of(modules, name)[name.rpartition(".")[2]] = value.to(device)
         else:
+            if is_lazy(own[name]):
+                own[name].materialize(value.shape)  # type: ignore[attr-defined]
             own[name].copy_(value)
     for name, p in model.named_parameters():
         p.requires_grad_(name not in set(state["frozen"]))
@@ -344,9 +361,8 @@ def _check(state: Any) -> None:
     for name, kind in _KEYS.items():
         if not isinstance(state[name], kind):
             raise TypeError(f"{name} is {type(state[name]).__name__}")
-    n_epochs, n_batches = state["setting"]["n_epochs"], state["setting"]["n_batches"]
-    within = n_batches is None or state["batch"] <= n_batches
-    if not (0 <= state["epoch"] < n_epochs and state["batch"] >= 0 and within):
+    # A batch beyond the number of batches is one of a loader that gives more than it says.
+    if not (0 <= state["epoch"] < state["setting"]["n_epochs"] and state["batch"] >= 0):
         raise ValueError(f"epoch {state['epoch']}, batch {state['batch']}")
     for part in (state, state["epoch_start"]):
         if not isinstance(part["random"], dict) or set(part["random"]) != {
@@ -389,6 +405,26 @@ def _setting(run: Run) -> dict[str, Any]:
 
 def _callbacks(run: Run) -> list[Any]:
     return [callback for callback in run.callbacks if not isinstance(callback, ProgressTable)]
+
+
+def _owned(run: Run) -> list[dict[str, Any]]:
+    """Return what has a state of its own: first of the loss, then of each callback that does not say itself what is kept."""
+    foreign = _of_the_fit(run)
+    return [
+        owned(run.crit, foreign),
+        *(owned(callback, foreign) if _keeps_by_itself(callback) else {} for callback in _callbacks(run)),
+    ]
+
+
+def _keeps_by_itself(callback: Any) -> bool:
+    """Whether a callback leaves it to the library what a checkpoint keeps of it."""
+    return type(callback).state_dict is Callback.state_dict
+
+
+def _of_the_fit(run: Run) -> set[int]:
+    """Return the `id` of what a checkpoint holds in another place: the model with its layers, the optimizer."""
+    own = [*run.model.modules(), *run.model.parameters(), run.opt, *run.callbacks]
+    return {id(x) for x in own}
 
 
 def _loader_state(dl: Any) -> Any:

@@ -269,6 +269,9 @@ def slanted_triangle(div: float, cut_div: float) -> Schedule:
 class ScheduleRates(Callback):
     """Apply schedules to an optimizer, batch by batch, in one cycle or several.
 
+    An epoch counts as the batches its loader says it has, also where it has more or fewer, so that a cycle ends with the
+    epoch it is to end with.
+
     Parameters
     ----------
     lo : LayerOptimizer
@@ -318,14 +321,17 @@ class ScheduleRates(Callback):
         self.lo, self.nb, self.lr, self.mom = lo, nb, lr, mom
         self.cycle_mult, self.on_cycle_end = cycle_mult, on_cycle_end
         self.cycle = 0
-        self.cycle_batch = 0
+        self.cycle_batch: float = 0
         self.cycle_nb = nb
+        self.epoch_batch: float = 0  # how far in the current epoch, in batches as its loader counts them
+        self.epoch_nb: int | None = None  # batches that the last epoch really had
 
     def before_fit(self, run: Run) -> None:
         """Start with the first cycle, and check that the fit uses this optimizer."""
         if run.opt is not self.lo.opt:
             raise ValueError("the schedule belongs to another optimizer: call `fit` with `lo.opt`.")
         self.cycle, self.cycle_batch, self.cycle_nb = 0, 0, self.nb
+        self.epoch_batch, self.epoch_nb = 0, None
 
     def before_batch(self, run: Run) -> None:
         """Set the rates of this batch."""
@@ -336,15 +342,32 @@ class ScheduleRates(Callback):
                 set_momentum(self.lo.opt, self.mom(progress))
 
     def after_batch(self, run: Run) -> None:
-        """Go on, and start the next cycle when this one is over."""
+        """Go on, at the pace of the last epoch; where a loader gives more batches than it says, the rates of its last stay."""
         if not run.training:
             return
-        self.cycle_batch += 1
-        if self.cycle_batch == self.cycle_nb:
+        if run.n_batches is None:
+            self._go_on(1)
+            return
+        gone = run.batch + 1
+        due = gone if self.epoch_nb in (None, run.n_batches) else gone * run.n_batches / self.epoch_nb
+        if due < run.n_batches - _ROUNDING:  # the end of an epoch is that of its pass
+            self._go_on(due - self.epoch_batch)
+            self.epoch_batch = due
+
+    def after_train(self, run: Run) -> None:
+        """Be where the end of the epoch is, however many batches there were."""
+        if run.n_batches is not None:
+            self._go_on(run.n_batches - self.epoch_batch)
+            self.epoch_batch, self.epoch_nb = 0, max(run.batch + 1, 1)
+
+    def _go_on(self, batches: float) -> None:
+        """Move on within the cycle, and start the next one when it is over."""
+        self.cycle_batch += batches
+        while self.cycle_batch > self.cycle_nb - _ROUNDING:
             if self.on_cycle_end is not None:
                 self.on_cycle_end(self, self.cycle)
             self.cycle += 1
-            self.cycle_batch = 0
+            self.cycle_batch = max(self.cycle_batch - self.cycle_nb, 0)
             self.cycle_nb = round(self.cycle_nb * self.cycle_mult)
 
     def state_dict(self) -> dict[str, Any]:
@@ -355,6 +378,9 @@ class ScheduleRates(Callback):
         """Go on from that place."""
         self.lo.lrs = state["lrs"]
         super().load_state_dict({name: value for name, value in state.items() if name != "lrs"})
+
+
+_ROUNDING = 1e-6  # of fractions of a batch that were added up
 
 
 class CosAnneal(ScheduleRates):

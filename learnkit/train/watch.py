@@ -31,6 +31,8 @@ class Watch(Callback):
         Smallest change that counts as better.
     """
 
+    rehearses = False
+
     best: float
     best_epoch: int
     waited: int
@@ -47,6 +49,10 @@ class Watch(Callback):
     def before_fit(self, run: Run) -> None:
         """Forget the previous fit, and check that this one has the figure."""
         self._forget()
+        self.check_figure(run)
+
+    def check_figure(self, run: Run) -> None:
+        """Raise a ValueError unless the fit reports the figure."""
         if self.monitor not in run.figures:
             hint = " There is no validation set." if "val_loss" not in run.figures else ""
             raise ValueError(

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.optim import Optimizer
 
 from learnkit.core.device import T
 from learnkit.core.errors import DataError, user_stacklevel
@@ -30,6 +29,7 @@ from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
 from learnkit.train.metrics import MetricLike
+from learnkit.train.optim import OptFn
 from learnkit.train.recorder import say
 from learnkit.vision.cam import ClassActivationMap, class_activation_map
 from learnkit.vision.data import ImageClassifierData
@@ -97,7 +97,7 @@ class ConvLearner(Learner):
         weights: PathLike | bool | None = None,
         *,
         head: bool = True,
-        opt_fn: Callable[..., Optimizer] | None = None,
+        opt_fn: OptFn | None = None,
         crit: Loss | None = None,
         callbacks: Sequence[Callback] | None = None,
         device: torch.device | str | None = None,
@@ -216,7 +216,7 @@ class ConvLearner(Learner):
         model: nn.Module,
         data: DataBunch,
         *,
-        opt_fn: Callable[..., Optimizer] | None = None,
+        opt_fn: OptFn | None = None,
         crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
+from learnkit import DataBunch
 from learnkit.core.errors import DataError
 from learnkit.core.preserve import random_state, set_random_state
 from learnkit.data.dataset import ItemDataset
@@ -250,3 +251,35 @@ def test_skipped_items_are_not_loaded() -> None:
     assert opened == list(range(52, 60))
     with pytest.raises(DataError, match="fewer than 9 batches"):
         fast_forward([(torch.zeros(1), torch.zeros(1))] * 3, 9)
+
+
+class Transformed(Dataset[Any]):
+    def __init__(self, tfm: Any) -> None:
+        self.tfm = tfm
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, i: int) -> Any:
+        return self.tfm(torch.zeros(2)), torch.tensor(i % 2)
+
+
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+def test_what_cannot_be_copied_to_a_loading_process_is_named(start: str) -> None:
+    """A lambda works where processes are forked, and not where they are started anew, as on macOS and Windows."""
+
+    def local(batch: Any) -> Any:
+        return batch
+
+    transformed: Any = DataLoader(Transformed(lambda x: x), 2, num_workers=1, multiprocessing_context=start)
+    with pytest.raises(DataError, match=r"cannot be started.*`Transformed.tfm` cannot be copied.*`num_workers=0`"):
+        next(iter(DeviceLoader(transformed, torch.device("cpu"))))
+    with pytest.raises(DataError, match=r"`Transformed.tfm` cannot be copied"):
+        DataBunch(".", transformed).check()
+    with pytest.raises(DataError, match=r"`Transformed.tfm` cannot be copied"):
+        _ = DataBunch(".", transformed, transformed).val_y
+    collated: Any = DataLoader(
+        Transformed(torch.neg), 2, num_workers=1, multiprocessing_context=start, collate_fn=local
+    )
+    with pytest.raises(DataError, match=r"`collate_fn` cannot be copied"):
+        fast_forward(collated, 1)

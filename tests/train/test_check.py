@@ -12,7 +12,19 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from learnkit import Category, DataBunch, DataError, Learner, NonFiniteError, Real, TensorLoader, TrainingError
+from learnkit import (
+    Callback,
+    Category,
+    DataBunch,
+    DataError,
+    EarlyStopping,
+    Learner,
+    MultiCategory,
+    NonFiniteError,
+    Real,
+    TensorLoader,
+    TrainingError,
+)
 from learnkit.core.preserve import random_state
 from learnkit.train.archive import digest
 from learnkit.vision import ConvLearner, ImageClassifierData, RandomFlip, tfms_from_stats
@@ -165,3 +177,84 @@ def test_pictures_with_precomputed_activations(tmp_path: Path) -> None:
     learn.precompute = True
     assert learn.check() == []
     assert learn.precompute
+
+
+class Maps(nn.Module):
+    """Scores for every place of a picture."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, c, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Adds(nn.Module):
+    """Takes two inputs by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(N_IN, 3), nn.Linear(2, 3)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.a(left) + self.b(right)
+
+
+PICTURES = torch.randn(8, 1, 6, 5)
+MASKS = (PICTURES[:, 0] > 0).long() + (PICTURES[:, 0] > 1).long()
+
+
+def ignoring(pred: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(pred, y, ignore_index=255)
+
+
+@pytest.mark.parametrize(
+    ("batch", "model", "target", "crit"),
+    [
+        ((PICTURES, MASKS), lambda: Maps(3), Category([*"abc"]), None),
+        ((PICTURES, MASKS.masked_fill(MASKS == 1, -100)), lambda: Maps(3), Category([*"abc"]), None),
+        ((PICTURES, MASKS.masked_fill(MASKS == 1, 255)), lambda: Maps(3), Category([*"abc"]), ignoring),
+        ((PICTURES, MASKS[:, None]), lambda: Maps(3), Category([*"abc"]), None),
+        ((PICTURES, PICTURES * 2), lambda: Maps(1), Real(), None),
+        ((PICTURES, (PICTURES > 0).float()), lambda: Maps(1), MultiCategory(["a"]), None),
+        ((PICTURES, PICTURES), lambda: Maps(1), None, F.mse_loss),
+        ({"right": X[:, :2], "left": X, "y": Y}, Adds, Category([*"abc"]), None),
+        ((X, X[:, :2], Y), Adds, Category([*"abc"]), None),
+        (((X, X[:, :2]), Y), Adds, Category([*"abc"]), None),
+        ((X, (Y > 0).float()), lambda: nn.Linear(N_IN, 1), Category([*"ab"]), F.binary_cross_entropy_with_logits),
+        ((X, {"class": Y, "sum": X.sum(1)}), lambda: nn.Linear(N_IN, 3), Category([*"abc"]), lambda p, y: F.cross_entropy(p, y["class"])),
+    ],
+    ids=["masks", "ignored", "ignored by an own loss", "masks with a channel", "pictures", "maps", "own loss", "dict", "two inputs", "a pair", "one logit", "targets"],
+)  # fmt: skip
+def test_what_fit_trains_passes(batch: Any, model: Any, target: Any, crit: Any) -> None:
+    learn = learner(data=DataBunch(".", [batch], [batch], target=target), model=model(), crit=crit, metrics=[])
+    notes = learn.check()
+    assert not [note for note in notes if "class number 255" not in note]
+    assert learn.fit(1e-3, 1)["val_loss"] > 0
+
+
+def test_nan_within_a_nest_of_inputs_is_named_and_more_scores_than_classes_are_noted() -> None:
+    bad = {"left": X, "right": X[:, :2].index_fill(0, torch.tensor([2]), torch.nan), "y": Y}
+    with pytest.raises(DataError, match="its input `right` holds NaN or infinite values in 1 of 40 items"):
+        learner(data=DataBunch(".", [bad], target=Category([*"abc"])), model=Adds()).check()
+    assert learner(data=GOOD, model=nn.Linear(N_IN, 5)).check() == [
+        "the model gives 5 score(s) per item; the data has 3 (Category ['a', 'b', 'c'])."
+    ]
+    wrong = MASKS.clone()
+    wrong[3, 2, 2] = 7
+    with pytest.raises(DataError, match=r"item 3 of the first batch has the class number 7.*1 item\(s\)"):
+        learner(data=DataBunch(".", [(PICTURES, wrong)], target=Category([*"abc"])), model=Maps(3)).check()
+
+
+def test_what_fit_refuses_is_refused() -> None:
+    """The learner's callbacks take part, and the figures that are watched must be there."""
+
+    class Fails(Callback):
+        def before_batch(self, run: Any) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        learner(data=GOOD, callbacks=[Fails()]).check()
+    with pytest.raises(ValueError, match="EarlyStopping watches 'acuracy', but this fit reports"):
+        learner(data=GOOD, callbacks=[EarlyStopping("acuracy", "max")]).check()

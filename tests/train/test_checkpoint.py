@@ -19,6 +19,7 @@ from torch import nn
 import learnkit
 from learnkit import CheckpointError, LearnkitError, load_model, save_model
 from learnkit.train.checkpoint import read_meta, read_weights, weights_path
+from learnkit.train.resume import load_model_state, model_state
 from tests.train.helpers import assert_same, learner, net, plain_net, snapshot
 
 TRAVERSE = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -394,3 +395,28 @@ def test_truncated_files_of_other_programs_are_refused(n, tmp_path):
         read_weights(path)
     with pytest.raises(CheckpointError, match="there is no file"):
         read_weights(tmp_path / "none.pth")
+
+
+# ---------------------------------------------------------------- layers whose size is not known yet
+
+
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.Linear(4, 2))
+
+
+def test_weights_load_into_lazy_layers_and_cannot_be_saved_before_there_are_any(tmp_path):
+    with pytest.raises(CheckpointError, match="no weights yet, so there is nothing to save: run a batch"):
+        save_model(lazy(), tmp_path / "a")
+    model = lazy()
+    model(torch.randn(3, 5))
+    path, other = save_model(model, tmp_path / "a"), lazy()
+    load_model(other, path)
+    assert_same(model, other)
+    weights, state = model_state(model)
+    again = lazy()
+    load_model_state(again, weights, state, "a")
+    assert_same(model, again)
+    x = torch.randn(3, 5)
+    assert torch.equal(model.eval()(x), again.eval()(x))
+    with pytest.raises(CheckpointError, match="0.weight: only in the model, of any size"):
+        load_model(lazy(), save_model(nn.Linear(3, 3), tmp_path / "b"))

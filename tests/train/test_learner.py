@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from learnkit import (
     Callback,
+    CancelFit,
     Category,
     CheckpointError,
     CSVLog,
@@ -39,11 +40,13 @@ from learnkit import (
     TrainingError,
     WeightAverage,
     fit,
+    validate,
 )
 from learnkit.train.events import EVENTS
 from tests.train.helpers import (
     N_CLASSES,
     N_IN,
+    Events,
     Trace,
     World,
     assert_same,
@@ -630,3 +633,40 @@ def test_learns():
     learn = learner(model=net(p=0.0), data=data)
     assert learn.validate()["accuracy"] < 0.6
     assert learn.fit(0.03, 3, cycle_len=1, cycle_mult=2)["accuracy"] > 0.85
+
+
+class Shifts(Callback):
+    """Changes what is seen, in training and validation; prepared when the fit begins."""
+
+    def before_fit(self, run: Any) -> None:
+        self.by = 0.5
+
+    def before_batch(self, run: Any) -> None:
+        run.xs = (run.xs[0] + self.by,)
+
+    def cleanup_fit(self, run: Any) -> None:
+        del self.by
+
+
+def test_validate_hears_the_callbacks_of_the_fit():
+    learn = learner(callbacks=[Shifts()])
+    found = learn.fit(0.01, 2)
+    assert learn.validate() == {name: found[name] for name in ("val_loss", "accuracy")}
+    learn.callbacks = []
+    assert learn.validate() != {name: found[name] for name in ("val_loss", "accuracy")}
+
+
+def test_the_events_of_a_validation():
+    events = Events()
+    model = plain_net()
+    found = validate(model, batches(16, 8), F.cross_entropy, ["accuracy"], [events])
+    one = ["before_batch", "after_pred", "after_loss", "after_batch"]
+    assert events.log == ["before_fit", "before_valid", *one, *one, "after_valid", "after_fit", "cleanup_fit"]
+    assert list(found) == ["val_loss", "accuracy"]
+
+    class Ends(Callback):
+        def before_batch(self, run: Any) -> None:
+            raise CancelFit
+
+    with pytest.raises(TrainingError, match="a callback ended the validation before its end"):
+        validate(model, batches(16, 8), F.cross_entropy, callbacks=[Ends()])

@@ -15,9 +15,22 @@ from hypothesis import strategies as st
 from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from learnkit import Callback, CosAnneal, DataBunch, DataError, LayerOptimizer, Real, TrainingError, fit, validate
+from learnkit import (
+    Callback,
+    CosAnneal,
+    DataBunch,
+    DataError,
+    LayerOptimizer,
+    LossRegulariser,
+    Real,
+    TrainingError,
+    fit,
+    validate,
+)
 from learnkit.core.precision import bfloat16_on
+from learnkit.train.loop import Run
 from learnkit.train.predictions import predict
+from learnkit.train.stepping import Closure
 from tests.train.helpers import (
     N_CLASSES,
     N_IN,
@@ -679,17 +692,18 @@ class Counts(nn.Linear):
 
 def test_a_model_with_reset_forgets_before_each_pass():
     model, data = Counts(), bunch()
+    val_dl: Any = data.val_dl
     quiet_fit(model, data, 2, sgd(model), F.cross_entropy)
     assert model.passes == [True, False] * 2
     by_hand = Counts()
     by_hand.load_state_dict(model.state_dict())
     with torch.no_grad():
-        scores = torch.cat([by_hand(x) for x, _ in data.val_dl])
+        scores = torch.cat([by_hand(x) for x, _ in val_dl])
     for _ in range(2):  # validating and predicting begin afresh, and leave the state as it was
         state = model.seen
-        found = validate(model, data.val_dl, F.cross_entropy)["val_loss"]
-        assert found == pytest.approx(F.cross_entropy(scores, torch.cat([y for _, y in data.val_dl])).item(), rel=1e-5)
-        assert torch.equal(torch.as_tensor(predict(model, data.val_dl).preds), scores)
+        found = validate(model, val_dl, F.cross_entropy)["val_loss"]
+        assert found == pytest.approx(F.cross_entropy(scores, torch.cat([y for _, y in val_dl])).item(), rel=1e-5)
+        assert torch.equal(torch.as_tensor(predict(model, val_dl).preds), scores)
         assert model.seen is state
 
 
@@ -710,3 +724,71 @@ def test_a_reset_that_starts_the_weights_anew_or_wants_arguments_is_another_one(
 
     wants = Wants(N_IN, N_CLASSES)
     quiet_fit(wants, bunch(), 1, sgd(wants), F.cross_entropy)
+
+
+# ---------------------------------------------------------------- what trains nothing, and steps of another kind
+
+
+def test_a_loss_without_a_gradient_is_refused_in_words():
+    model = plain_net()
+    for crit in (
+        lambda pred, y: F.cross_entropy(pred.detach(), y),
+        lambda pred, y: (pred.argmax(1) != y).float().mean(),
+    ):
+        with pytest.raises(TrainingError, match="does not depend on anything that is trained"):
+            quiet_fit(model, bunch(), 1, sgd(model), crit)
+
+
+def test_what_is_no_optimizer_over_the_model_is_refused():
+    model = plain_net()
+    with pytest.raises(
+        TypeError, match=r"must be a torch optimizer over the model's parameters; got LayerOptimizer.*`.opt`"
+    ):
+        quiet_fit(model, bunch(), 1, LayerOptimizer(optim.SGD, model, 0.1), F.cross_entropy)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="got type"):
+        quiet_fit(model, bunch(), 1, optim.SGD, F.cross_entropy)  # type: ignore[arg-type]
+    opt = sgd(model)
+    model[-1] = nn.Linear(8, N_CLASSES)
+    with pytest.warns(UserWarning, match=r"2 parameter\(s\) in the optimizer are not the model's.*2\.weight, 2\.bias"):
+        quiet_fit(model, bunch(), 1, opt, F.cross_entropy)
+
+
+def test_the_loss_and_callbacks_may_have_parameters_in_the_optimizer():
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, pred: Tensor, y: Tensor) -> Tensor:
+            return F.cross_entropy(pred * self.scale, y)
+
+    class Shifts(Callback):
+        def __init__(self) -> None:
+            self.layers = [nn.Linear(N_IN, N_IN)]
+
+        def before_batch(self, run: Any) -> None:
+            run.xs = (self.layers[0](run.xs[0]),)
+
+    model, crit, shifts = plain_net(), Scaled(), Shifts()
+    model.requires_grad_(False)
+    held = [*model.parameters(), *crit.parameters(), *shifts.layers[0].parameters()]
+    before = shifts.layers[0].weight.detach().clone()
+    quiet_fit(model, bunch(), 1, optim.SGD(held, 0.1), crit, callbacks=[shifts])
+    assert crit.scale.item() != 1
+    assert not torch.equal(before, shifts.layers[0].weight)
+
+
+def test_lbfgs_takes_what_the_loop_gives_every_optimizer():
+    """Clipping, a callback's penalty, decay; the loss that is reported is that before the step."""
+    model, trace = plain_net(), Trace()
+    lo = LayerOptimizer(partial(optim.LBFGS, max_iter=4), model, 0.5, 0.01)
+    x, y = items(20)
+    first = F.cross_entropy(model(x), y).item()
+    penalty = LossRegulariser(lambda pred, extra, loss: loss + 0 * pred.sum())
+    quiet_fit(model, DataBunch(".", [(x, y)]), 8, lo.opt, F.cross_entropy, callbacks=[penalty, trace], clip=0.5)
+    assert trace.losses[0] == pytest.approx(first)
+    assert trace.losses[-1] < first / 2
+    with pytest.raises(TrainingError, match="cannot be accumulated: leave `accumulate` at 1"):
+        quiet_fit(model, bunch(), 1, lo.opt, F.cross_entropy, accumulate=2)
+    with pytest.raises(TrainingError, match="scaled gradients"):
+        Closure(Run(model, lo.opt, F.cross_entropy, 1, ()), lambda: None, accumulate=1, fp16=True)

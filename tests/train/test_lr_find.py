@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,27 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import optim
+from torch import nn, optim
 
-from learnkit import DataBunch, DataError, LearnkitError, NonFiniteError, TrainingError
+from learnkit import (
+    Callback,
+    CSVLog,
+    DataBunch,
+    DataError,
+    EarlyStopping,
+    GradientClip,
+    LearnkitError,
+    LossRegulariser,
+    MixUp,
+    NonFiniteError,
+    Recorder,
+    ReduceOnPlateau,
+    SaveBest,
+    StopOnNaN,
+    TrainingError,
+)
 from learnkit.train.lr_find import suggest
-from tests.train.helpers import World, batches, bunch, learner, net, plain_net
+from tests.train.helpers import N_IN, Events, World, batches, bunch, learner, net, plain_net
 
 LRS = [float(lr) for lr in np.geomspace(1e-5, 10, 60)]
 
@@ -122,13 +140,110 @@ def test_losses_are_regularised_and_clipped_as_in_training():
     assert learn.lr_find(n_iter=5).losses == pytest.approx([loss + 10 for loss in plain], rel=1e-3)
 
 
-def test_callbacks_and_metrics_of_the_learner_are_left_out():
-    from tests.train.helpers import Events
+def test_the_callbacks_of_the_learner_take_part():
+    def found(callbacks: list[Callback], clip: float | None = None) -> list[float]:
+        learn = learner(callbacks=callbacks, opt_fn="sgd")
+        learn.clip = clip
+        torch.manual_seed(3)
+        return learn.lr_find(1e-3, 1, n_iter=9).losses
 
     events = Events()
-    learn = learner(callbacks=[events], metrics=["accuracy"])
+    plain = found([events])
+    assert events.log == []  # it has forgotten
+    assert found([GradientClip(0.1)]) == found([], clip=0.1) != plain
+    assert found([LossRegulariser(lambda pred, extra, loss: loss + 10)]) == pytest.approx(
+        [loss + 10 for loss in plain], abs=0.1
+    )
+    assert found([MixUp()]) != plain
+
+
+def test_what_only_watches_saves_or_writes_is_left_alone(tmp_path):
+    callbacks: list[Any] = [
+        CSVLog(tmp_path / "log.csv"),
+        SaveBest(tmp_path / "best"),
+        EarlyStopping(patience=1),
+        ReduceOnPlateau(),
+        Recorder(),
+        StopOnNaN(),
+    ]
+    learn = learner(callbacks=callbacks)
+    assert len(learn.lr_find(n_iter=20).lrs) == 20
+    learn.check()
+    learn.validate()
+    assert not list(tmp_path.iterdir())
+
+
+class Rich(Callback):
+    """Has all that a callback can have, and changes it at every batch."""
+
+    def __init__(self) -> None:
+        self.n, self.rows, self.by_name = 0, [[0.0]], {"a": [0]}
+        self.sums, self.array = torch.zeros(2), np.zeros(2)
+        self.seen, self.latest = {0}, collections.deque([0], maxlen=3)
+        self.nets = [nn.Sequential(nn.Linear(N_IN, 2), nn.BatchNorm1d(2))]
+        self.opt = optim.Adam(self.nets[0].parameters(), 0.1)
+        self.sched = optim.lr_scheduler.StepLR(self.opt, 2)
+        self.offset = nn.Parameter(torch.zeros(1))
+        self.own = SimpleNamespace(count=[0])
+        self.torch_rng, self.numpy_rng = torch.Generator().manual_seed(1), np.random.default_rng(1)
+
+    def before_batch(self, run: Any) -> None:
+        self.n += 1
+        self.rows[0].append(float(self.n))
+        self.by_name[str(self.n)] = [self.n]
+        self.sums += 1
+        self.array += 1
+        self.seen.add(self.n)
+        self.latest.append(self.n)
+        self.own.count.append(self.n)
+        self.new = self.n
+        with torch.enable_grad():
+            self.opt.zero_grad()
+            (self.nets[0](run.xs[0]) ** 2).sum().backward()
+        self.opt.step()
+        self.sched.step()
+        self.offset.data += 1
+        noise = float(torch.rand(1, generator=self.torch_rng)) + float(self.numpy_rng.random())
+        run.xs = (run.xs[0] + 0.01 * noise + 0.01 * self.n,)
+
+    def everything(self) -> Any:
+        parts = [self.nets[0].state_dict(), self.opt.state_dict(), self.sched.state_dict()]
+        rngs = self.torch_rng.get_state().tolist(), self.numpy_rng.bit_generator.state
+        names = ("n", "rows", "by_name", "sums", "array", "seen", "latest", "offset")
+        data = [repr(getattr(self, name)) for name in names]
+        return repr((parts, rngs, data, self.own.count, hasattr(self, "new"), self.nets[0][0].weight.grad))
+
+
+@pytest.mark.parametrize("call", [lambda x: x.lr_find(n_iter=5), lambda x: x.check(), lambda x: x.validate()])
+def test_callbacks_are_put_back_as_they_were(call):
+    rich = Rich()
+    learn = learner(callbacks=[rich])
+    for _ in range(2):
+        before, held = rich.everything(), (rich.rows, rich.rows[0], rich.sums, rich.seen, rich.own)
+        call(learn)
+        assert rich.everything() == before
+        assert all(a is b for a, b in zip(held, (rich.rows, rich.rows[0], rich.sums, rich.seen, rich.own), strict=True))
+        learn.fit(0.01, 1)
+        assert rich.everything() != before
+
+
+def test_a_loss_with_a_state_is_put_back_too():
+    class Weighs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(()))
+
+        mean: torch.Tensor
+
+        def forward(self, pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            self.mean += pred.detach().mean()
+            return F.cross_entropy(pred, y)
+
+    crit = Weighs()
+    learn = learner(crit=crit)
     learn.lr_find(n_iter=5)
-    assert events.log == []
+    learn.check()
+    assert crit.mean == 0
 
 
 def test_stays_silent(capsys):

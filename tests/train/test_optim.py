@@ -11,8 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn, optim
 
-from learnkit import LayerOptimizer, fit, set_lrs
-from learnkit.train.optim import default_opt, default_splitter, get_momentum, group_params, set_momentum, spread
+from learnkit import LayerOptimizer, TrainingError, fit, set_lrs
+from learnkit.train.optim import (
+    OPTIMIZERS,
+    default_opt,
+    default_splitter,
+    get_momentum,
+    group_params,
+    set_momentum,
+    spread,
+)
 from tests.train.helpers import (
     N_CLASSES,
     N_IN,
@@ -366,3 +374,58 @@ def test_rate_of_zero_is_no_training_for_that_group():
     before = snapshot(learn.model)
     learn.fit([0, 0, 0.1], 1, wds=0.1)
     assert {group for group, kind in moved(before, snapshot(learn.model)) if kind == "weights"} == {2}
+
+
+# ---------------------------------------------------------------- by name
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_by_name(name):
+    spelt = name.upper().replace("_", "-")
+    lo = LayerOptimizer(spelt, nn.Linear(2, 1), 0.1)
+    assert type(lo.opt).__name__.lower() == name.replace("_momentum", "").replace("_", "")
+    assert lo.opt.param_groups[0].get("weight_decay", 0) == 0
+    assert get_momentum(lo.opt.param_groups[0]) == (0.9 if name == "sgd_momentum" else get_momentum(opt_group(name)))
+
+
+def opt_group(name: str) -> dict[str, Any]:
+    """A parameter group as PyTorch's class makes it."""
+    kind: Any = OPTIMIZERS[name]
+    made = kind if isinstance(kind, type) else {"adamw": optim.AdamW, "sgd_momentum": optim.SGD}[name]
+    return made([nn.Parameter(torch.zeros(1))], lr=0.1).param_groups[0]
+
+
+def test_a_learner_takes_a_name_and_trains_as_with_the_function():
+    ends = []
+    for opt_fn in ("sgd", optim.SGD):
+        learn = learner(opt_fn=opt_fn)
+        torch.manual_seed(1)
+        learn.fit(0.1, 2)
+        ends.append(snapshot(learn.model))
+    assert_same(*ends)
+    learn = learner()
+    learn.opt_fn = "rmsprop"  # type: ignore[assignment]  # replaced between fits
+    learn.fit(1e-3, 1)
+
+
+@pytest.mark.parametrize(
+    ("opt_fn", "error", "words"),
+    [
+        ("adma", ValueError, "there is no optimizer 'adma'. By name there are adamw, adam, sgd, sgd_momentum, rmsprop"),
+        (0.1, TypeError, "must be a name .* or a function .* got float"),
+        (optim.SGD(nn.Linear(1, 1).parameters(), 0.1), TypeError, "since each fit makes a new one; got SGD"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused_when_the_learner_is_made(opt_fn, error, words):
+    with pytest.raises(error, match=words):
+        learner(opt_fn=opt_fn)
+
+
+def test_an_optimizer_that_cannot_be_made_says_why():
+    split = [[layer] for layer in net() if list(layer.parameters())]
+    with pytest.raises(TrainingError, match=r"LBFGS cannot be made .*rate of its own \(4\).*one number as the rate"):
+        LayerOptimizer(optim.LBFGS, split, 0.1)
+    with pytest.raises(TrainingError, match=r"cannot be made as .*unexpected keyword argument 'lr'"):
+        LayerOptimizer(lambda params: optim.SGD(params, lr=0.1), net(), 0.1)
+    with pytest.raises(TypeError, match="must return a torch optimizer; .* returned list"):
+        LayerOptimizer(lambda params, lr: list(params), net(), 0.1)  # type: ignore[arg-type, return-value]

@@ -673,3 +673,128 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
     with pytest.raises(CheckpointError, match="no checkpoint can be written into"):
         simple(tmp_path).fit(1e-2, 1, checkpoint=tmp_path / "d")
+
+
+# ---------------------------------------------------------------- what callbacks and losses own
+
+
+class Critic(Callback):
+    """Trains networks of its own beside the model, and lets them change what the model learns."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(8)
+        self.nets: Any = {"a": [nn.Linear(N_IN, 1)], "b": nn.Sequential(nn.Linear(N_IN, 1), nn.BatchNorm1d(1))}
+        self.params = [*self.nets["a"][0].parameters(), *self.nets["b"].parameters()]
+        self.opt = torch.optim.Adam(self.params, 0.05)
+        self.rates = torch.optim.lr_scheduler.ExponentialLR(self.opt, 0.9)
+        self.offset = torch.zeros(1, requires_grad=True)
+        self.draws = torch.Generator().manual_seed(2), np.random.default_rng(2), random.Random(2)
+
+    def before_fit(self, run: Any) -> None:
+        self.model, self.run_opt = run.model, run.opt  # no part of it
+
+    def before_batch(self, run: Any) -> None:
+        if not run.training:
+            return
+        said: Any = self.nets["a"][0](run.xs[0]) + self.nets["b"](run.xs[0])
+        self.opt.zero_grad()
+        (said - 1).square().mean().backward()
+        self.opt.step()
+        self.rates.step()
+        with torch.no_grad():
+            self.offset += 0.01
+        noise = float(torch.rand(1, generator=self.draws[0])) + self.draws[1].random() + self.draws[2].random()
+        run.xs = (run.xs[0] + 0.1 * said.detach() + self.offset.detach() + 0.1 * noise,)
+
+
+class Learned(nn.Module):
+    """A loss with a state."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, pred: Tensor, y: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * pred.detach().mean()
+        return nn.functional.cross_entropy(pred, y) + self.mean * pred.mean()
+
+
+@pytest.mark.parametrize("kill", [2, 9])
+def test_what_callbacks_and_losses_own_goes_on_too(kill, tmp_path):
+    made: list[Any] = []
+
+    def make(path: Path) -> Learner:
+        learn = Learner(DataBunch(path, LOADERS["tensors"](), target=Category([*"abc"])), net(), crit=Learned())
+        learn.no_progress()
+        return learn
+
+    def callbacks() -> list[Callback]:
+        made.append(Critic())
+        return [made[-1]]
+
+    whole, again = resumed_like(make, lambda learn, **kw: learn.fit(0.01, 3, **kw), tmp_path, kill, callbacks=callbacks)
+    assert_same(made[0].nets["b"], made[2].nets["b"])
+    assert torch.equal(whole.crit.mean, again.crit.mean)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("opt_fn", ["lbfgs", "rprop", "adafactor"])
+def test_other_optimizers_go_on_too(opt_fn, tmp_path):
+    def make(path: Path) -> Learner:
+        learn = Learner(DataBunch(path, LOADERS["tensors"](), target=Category([*"abc"])), net(), opt_fn)
+        learn.no_progress()
+        return learn
+
+    resumed_like(make, lambda learn, **kw: learn.fit(0.01, 3, **kw), tmp_path, 7)
+
+
+def test_what_a_checkpoint_cannot_hold_of_a_callback_is_said_once(tmp_path):
+    class Holder:
+        def __init__(self) -> None:
+            self.net = nn.Linear(2, 1)
+
+    class Hides(Callback):
+        def __init__(self) -> None:
+            self.holder, self.seen, self.path, self.fn = Holder(), {1}, tmp_path, len
+
+    class Says(Hides):
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+    def fit(*callbacks: Callback) -> None:
+        data = DataBunch(tmp_path, LOADERS["tensors"](), target=Category([*"abc"]))
+        learn = Learner(data, net(), callbacks=callbacks)
+        learn.no_progress()
+        learn.fit(0.01, 1, checkpoint=tmp_path / "kept", every=2)
+
+    with pytest.warns(UserWarning, match=r"do not hold holder \(Holder\), seen \(set\) of the callback Hides") as said:
+        fit(Hides(), Says())
+    assert len(said) == 1
+    fit(Hides())  # once
+    fit(Critic(), Says())
+
+
+class MistakenLoader:
+    """Gives more, or fewer, batches than it says."""
+
+    def __init__(self, said: int) -> None:
+        self.dl, self.said = TensorLoader(X, Y, 4, shuffle=True), said
+
+    def __len__(self) -> int:
+        return self.said
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.dl)
+
+
+@pytest.mark.filterwarnings("ignore:the training loader says")
+@pytest.mark.parametrize("said", [4, 9])
+@pytest.mark.parametrize("kill", [5, 12])
+def test_a_loader_that_is_mistaken_about_its_length(said, kill, tmp_path):
+    def make(path: Path) -> Learner:
+        learn = Learner(DataBunch(path, MistakenLoader(said), target=Category([*"abc"])), net())
+        learn.no_progress()
+        return learn
+
+    resumed_like(make, lambda learn, **kw: learn.fit_one_cycle(3, 0.01, **kw), tmp_path, kill, every=2)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,30 +16,39 @@ from torch import nn, optim
 
 import learnkit
 from learnkit import DataBunch, Learner, Recorder, TensorLoader, course, fit
+from learnkit.collab import CollabFilterDataset
 from learnkit.core.errors import DataError
 from learnkit.core.old_names import OLD_NAMES, OldName, old_arguments
-from learnkit.tabular import proc_df
-from learnkit.text import LanguageModelData
+from learnkit.tabular import ColumnarModelData, proc_df
+from learnkit.text import LanguageModelData, TextData
 from learnkit.vision import ConvLearner, ImageClassifierData, ImageDataset, tfms_from_model, tfms_from_stats
 
 PAGE = Path(__file__).parents[1] / "docs" / "course.md"
 PACKAGES = ("learnkit", "learnkit.collab", "learnkit.course", "learnkit.tabular", "learnkit.text", "learnkit.vision")
 CALLS: dict[str, Any] = {
+    "CollabFilterDataset.get_learner": CollabFilterDataset.get_learner,
+    "ColumnarModelData.get_learner": ColumnarModelData.get_learner,
     "ConvLearner.from_model_data": ConvLearner.from_model_data,
     "ConvLearner.pretrained": ConvLearner.pretrained,
     "ImageClassifierData.from_paths": ImageClassifierData.from_paths,
     "LanguageModelData.get_model": LanguageModelData.get_model,
     "Learner": Learner,
+    "ConvLearner.set_data": ConvLearner.set_data,
     "Learner.fit": Learner.fit,
     "Learner.lr_find": Learner.lr_find,
+    "Learner.predict": Learner.predict,
+    "Learner.predict_with_targs": Learner.predict_with_targs,
     "Recorder.plot": Recorder.plot,
     "Recorder.plot_loss": Recorder.plot_loss,
+    "TextData.get_model": TextData.get_model,
     "fit": fit,
     "proc_df": proc_df,
     "tfms_from_model": tfms_from_model,
     "tfms_from_stats": tfms_from_stats,
 }
 CLASSES: dict[str, type] = {
+    "CollabFilterDataset": CollabFilterDataset,
+    "Recorder": Recorder,
     "DataBunch": DataBunch,
     "ImageClassifierData": ImageClassifierData,
     "ImageDataset": ImageDataset,
@@ -109,7 +119,10 @@ def test_calls_keep_their_signature_and_their_examples() -> None:
 @pytest.mark.parametrize("row", rows("attribute", works=False), ids=name_of)
 def test_an_attribute_that_is_gone_says_what_replaced_it(row: OldName, pictures: ImageClassifierData) -> None:
     learn = learner(pictures.path)
-    thing = {
+    ratings = pd.DataFrame({"user": [1, 1], "item": [1, 2], "stars": [3.0, 4.0]})
+    thing: Any = {
+        "CollabFilterDataset": CollabFilterDataset.from_data_frame(".", ratings, "user", "item", "stars"),
+        "Recorder": learn.sched,
         "DataBunch": learn.data,
         "ImageClassifierData": pictures,
         "ImageDataset": pictures.trn_ds,

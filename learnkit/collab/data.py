@@ -22,6 +22,7 @@ from learnkit.collab.ranking import Preference
 from learnkit.collab.reading import check_columns, read_columns, with_ids
 from learnkit.core.errors import DataError, check_choice
 from learnkit.core.listing import check_list, numbers
+from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.settable import Settable
 from learnkit.data.files import PathLike
 from learnkit.data.split import check_val_idxs, get_cv_idxs, split_by_order
@@ -42,6 +43,7 @@ __all__ = ["CollabFilterDataset"]
 STEP = 1 << 18  # rows handled at a time where a long column must not be copied as a whole
 
 
+@old_attributes
 class CollabFilterDataset(Settable):
     """Ratings (or other interactions) of users and items; make one with `from_csv` or `from_data_frame`.
 
@@ -400,6 +402,7 @@ class CollabFilterDataset(Settable):
             warnings.warn(remark, stacklevel=2)
         return data
 
+    @old_arguments
     def get_learner(
         self,
         n_factors: int = 50,

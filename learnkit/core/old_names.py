@@ -59,6 +59,9 @@ _TFMS = {
     "norm_y": "leave it out: targets are not normalised",
     "scale": "`aug_tfms=[Scale(sz), ...]` or `RandomScale`",
 }
+_AVERAGED = {"use_swa": "leave it out: with `callbacks=[WeightAverage(start=...)]` the model ends with the average"}
+_CYCLES = "`learn.fit(..., cycle_save_name=...)`, and `learn.load_cycle(name, i)`"
+_PRECOMPUTED = "leave it out: `learn.precompute = True` keeps the activations and trains the head alone"
 _SIZES = {"emb_sz": "`em_sz`", "n_hid": "`nh`", "n_layers": "`nl`"}
 
 OLD_NAMES: tuple[OldName, ...] = (
@@ -117,7 +120,13 @@ OLD_NAMES: tuple[OldName, ...] = (
         {"test_with_labels": "`learn.validate(dl)` on a loader of pictures with labels"},
     ),
     *_rows("proc_df", "argument", {"preproc_fn": "call the function on the frame before `proc_df`"}),
-    *_rows("LanguageModelData.get_model", "argument", _SIZES),
+    *_rows("LanguageModelData.get_model", "argument", {**_SIZES, **_LEARNER}),
+    *_rows("TextData.get_model", "argument", _LEARNER),
+    *_rows("ColumnarModelData.get_learner", "argument", _LEARNER),
+    *_rows("CollabFilterDataset.get_learner", "argument", _LEARNER),
+    *_rows("Learner.predict", "argument", _AVERAGED),
+    *_rows("Learner.predict_with_targs", "argument", _AVERAGED),
+    *_rows("ConvLearner.set_data", "argument", {"precompute": "`learn.precompute = False` or `True`, after it"}),
     *_rows(
         "Learner",
         "attribute",
@@ -136,6 +145,18 @@ OLD_NAMES: tuple[OldName, ...] = (
             "swa_model": "`callbacks=[WeightAverage(start=...)]`: the model ends with the average",
             "layer_opt": "`LayerOptimizer(opt_fn, learn.get_layer_groups(), lrs)`: each fit makes its own",
             "get_layer_opt": "`LayerOptimizer(opt_fn, learn.get_layer_groups(), lrs)`",
+            "save_cycle": _CYCLES,
+            "get_cycle_end": _CYCLES,
+            "best_save_name": "`learn.fit(..., best_save_name=...)`",
+            "wds": "`learn.fit(lrs, n_cycle, wds)`",
+            "set_bn_freeze": "`learn.bn_freeze(True)`",
+            "fp16": "`learn.precision = 'fp16'`",
+            "get_model_path": "`learn.models_path / name`",
+            "fc_data": _PRECOMPUTED,
+            "fc_model": _PRECOMPUTED,
+            "save_fc1": _PRECOMPUTED,
+            "get_activations": _PRECOMPUTED,
+            "activations": _PRECOMPUTED,
         },
     ),
     *_rows("Learner", "attribute", {"models_path": "`learn.data.path / 'models'`", "tmp_path": "`learn.data.path / 'tmp'`"}, works=True),
@@ -149,6 +170,30 @@ OLD_NAMES: tuple[OldName, ...] = (
             "get_ds": "`data.trn_ds`, `val_ds`, `test_ds`",
             "num_workers": "`data.trn_dl.num_workers`",
             "transform": "`data.trn_ds.tfm` and `data.val_ds.tfm`",
+            "bs": "`data.trn_dl.bs`, or `batch_size` of PyTorch's own loaders",
+        },
+    ),
+    *_rows(
+        "CollabFilterDataset",
+        "attribute",
+        {
+            "get_model": "`cf.get_learner(...).model`",
+            "min_score": "`cf.y_range[0]`",
+            "max_score": "`cf.y_range[1]`",
+        },
+    ),
+    *_rows(
+        "Recorder",
+        "attribute",
+        {
+            "iterations": "`range(len(learn.sched.losses))`",
+            "iteration": "`len(learn.sched.losses)`",
+            "epoch": "`len(learn.sched.epochs)`",
+            "val_losses": "`learn.sched.to_frame()['val_loss']`",
+            "rec_metrics": "`learn.sched.to_frame()`",
+            "momentums": "`learn.sched.moms`",
+            "init_lrs": "`learn.sched.lrs`, the rate of each batch",
+            "layer_opt": "`LayerOptimizer(opt_fn, learn.get_layer_groups(), lrs)`: each fit makes its own",
         },
     ),
     *_rows("ImageClassifierData", "attribute", {"test_aug_dl": "`data.augmented(is_test=True)`"}, works=True),

@@ -16,6 +16,7 @@ from torch import Tensor
 from learnkit.core.device import default_device
 from learnkit.core.errors import DataError
 from learnkit.core.listing import check_list
+from learnkit.core.old_names import old_arguments
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import TensorLoader
@@ -402,6 +403,7 @@ class ColumnarModelData(DataBunch):
         loaders = [dl for dl in (self.trn_dl, self.val_dl, self.test_dl) if isinstance(dl, TensorLoader)]
         return sum(x.nbytes for dl in loaders for x in dl.tensors)
 
+    @old_arguments
     def get_learner(
         self,
         emb_szs: Sequence[tuple[int, int]] | None = None,

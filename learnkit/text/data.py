@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, check_choice
+from learnkit.core.old_names import old_arguments
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.targets import Category, MultiCategory, Real, Target
@@ -355,6 +356,7 @@ class TextData(DataBunch):
         no_labels = np.zeros(len(numbers), dtype=np.int64)
         return TextLoader(corpus, no_labels, None, bs or self.bs, backwards=self.backwards, max_len=self.max_len)
 
+    @old_arguments
     def get_model(
         self,
         opt_fn: OptFn | None,

@@ -756,6 +756,7 @@ class Learner(Settable):
 
     # ---------------------------------------------------------------- predictions
 
+    @old_arguments
     def predict(self, is_test: bool = False) -> NDArray[Any]:
         """Predict the validation set (or the test set), in its order and full length.
 
@@ -774,6 +775,7 @@ class Learner(Settable):
         """
         return self.predict_dl(self._loader(is_test))
 
+    @old_arguments
     def predict_with_targs(self, is_test: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return `predict(is_test)` and the encoded targets.
 

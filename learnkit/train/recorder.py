@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from learnkit.core.errors import LearnkitError
-from learnkit.core.old_names import old_arguments
+from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.plots import get_ax
 from learnkit.train.events import Callback
 from learnkit.train.optim import get_momentum
@@ -99,6 +99,7 @@ class RunningLoss:
         return sum(loss * n for loss, n in zip(losses, sizes, strict=True)) / total if total else math.nan
 
 
+@old_attributes
 class Recorder(Callback):
     """Losses, learning rates, momentums and the figures of every epoch of the latest fit (`learn.sched`).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -275,6 +276,7 @@ class ConvLearner(Learner):
         if self._precompute and any(p.requires_grad for p in self.model[0].parameters()):  # type: ignore[index]
             self._precompute = False
 
+    @old_arguments
     def set_data(self, data: DataBunch) -> None:
         """Go on with other data, e.g. bigger pictures; see `Learner.set_data`."""
         super().set_data(data)
@@ -340,7 +342,7 @@ class ConvLearner(Learner):
 
         Parameters
         ----------
-        files : path-like, bytes or binary file, or an iterable of them
+        files : path-like, bytes or binary file, or an iterable of them; array of shape (H, W, 3) or (n, H, W, 3)
             Files, or what is in them; a single one counts as a list of one.
         bs : int, default 64
             How many at a time.
@@ -355,6 +357,13 @@ class ConvLearner(Learner):
         DataError
             If a file cannot be read (it is named), or the data was plain arrays, so that it is not known how.
         """
+        if isinstance(files, np.ndarray) and (files.ndim == 2 or (files.ndim == 3 and files.shape[-1] == 3)):
+            files = files[None]  # one picture is no list of its rows
+        if not isinstance(files, Iterable | os.PathLike) and not hasattr(files, "read"):
+            raise TypeError(
+                f"`files` must be a file's path, bytes or a binary file, or a list of them; got {type(files).__name__}. Of a "
+                "picture that is open already pass `np.asarray(picture)`."
+            )
         tfm = self.data.val_tfm if isinstance(self.data, ImageClassifierData) else None
         if tfm is None and not isinstance(getattr(self.data.trn_dl, "dataset", None), ImageDataset):
             raise DataError("it is not known how pictures are to be prepared; use `predict_array`.")

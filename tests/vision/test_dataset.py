@@ -26,6 +26,7 @@ from learnkit.vision import (
     RandomFlip,
     image_stats,
     imagenet_stats,
+    open_image,
     tfms_from_stats,
     transforms_side_on,
 )
@@ -222,6 +223,11 @@ def test_one_file_bytes_and_open_files_are_predicted(folder: Path) -> None:
             opened,
         ):
             np.testing.assert_allclose(learn.predict_files(one), expected, atol=1e-5)
+    pixels = np.rint(open_image(file) * 255).astype(np.uint8)
+    for array in (pixels, pixels[None]):  # one picture is no list of its rows
+        np.testing.assert_allclose(learn.predict_files(array), expected, atol=1e-5)
+    with Image.open(file) as picture, pytest.raises(TypeError, match=r"got PngImageFile.*np\.asarray\(picture\)"):
+        learn.predict_files(picture)  # type: ignore[arg-type]
     mixed = learn.predict_files([file, file.read_bytes(), io.BytesIO((folder / "01.png").read_bytes())])
     np.testing.assert_allclose(mixed, learn.predict()[[0, 0, 1]], atol=1e-5)
     for bad, message in (

@@ -317,7 +317,9 @@ def plots_from_files(
     >>> len(fig.axes)
     1
     """
-    if isinstance(imspaths, str | Path):
+    if titles is not None:
+        titles = check_list("titles", titles, "titles, one per picture")
+    if isinstance(imspaths, str | bytes | Path):
         raise TypeError(f"`imspaths` must be a list of files; got one, {str(imspaths)!r}. Write [file].")
     fig = plots([open_image(file) for file in imspaths], rows, titles, figsize)
     if maintitle is not None:

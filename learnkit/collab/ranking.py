@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learnkit.collab.metrics import rank_held_out
-from learnkit.core.errors import check_choice
+from learnkit.core.errors import DataError, check_choice
+from learnkit.core.listing import check_list
 from learnkit.data.targets import Target
 from learnkit.train.events import Callback
 
@@ -62,7 +63,9 @@ class Preference(Target):
 
     def encode(self, labels: Iterable[Any]) -> NDArray[np.float32]:
         """Return zeros: that the pair is there is all there is to know."""
-        return np.zeros(len(list(labels)), dtype=np.float32)
+        return np.zeros(
+            len(check_list("labels", labels, "labels, one for each item", error=DataError)), dtype=np.float32
+        )
 
     def loss(self, pred: Tensor, y: Tensor) -> Tensor:
         """Bayesian personalised ranking; see `bpr_loss`."""

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["check_list", "numbers", "one_or_list"]
+__all__ = ["check_list", "number_array", "numbers", "one_or_list"]
 
 
 def check_list(name: str, value: Any, of: str, *, error: type[Exception] = TypeError) -> list[Any]:
@@ -50,6 +51,18 @@ def numbers(name: str, value: Any, of: str = "numbers", *, error: type[Exception
         if not _is_number(item):
             raise error(f"`{name}` must be a list of {of}; it holds {item!r:.60}.")
     return [float(item) for item in given]
+
+
+def number_array(name: str, value: Any, *, error: type[Exception] = TypeError) -> NDArray[Any]:
+    """Return an argument that is an array of numbers as one; a text or a single number is refused."""
+    try:
+        array = np.asarray(value)
+    except ValueError as exc:
+        raise error(f"`{name}` must be an array of numbers: {exc}.") from exc
+    if array.ndim and array.dtype.kind in "biuf":
+        return array
+    got = f"the text {value!r:.60}" if isinstance(value, str | bytes) else f"{type(value).__name__} {value!r:.60}"
+    raise error(f"`{name}` must be an array of numbers; got {got}.")
 
 
 def _is_number(value: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learnkit.core.listing import check_list
+from learnkit.core.listing import check_list, number_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -134,7 +134,7 @@ def plot_confusion_matrix(
     'predicted'
     """
     classes = check_list("classes", classes, "names")
-    matrix = np.asarray(cm, dtype=float)
+    matrix = number_array("cm", cm).astype(float)
     n = len(classes)
     if matrix.shape != (n, n):
         raise ValueError(f"`cm` must be {n} x {n} for {n} classes; got shape {matrix.shape}.")

@@ -15,7 +15,7 @@ from learnkit.core.old_names import old_attributes
 from learnkit.core.preserve import preserve_rng
 from learnkit.core.settable import Settable
 from learnkit.data.check import check_data, peek
-from learnkit.data.files import PathLike
+from learnkit.data.files import OWN_FOLDERS, PathLike, make_folders
 from learnkit.data.joining import batch_len, join
 from learnkit.data.loaders import TensorLoader, begin, generators, split_batch
 from learnkit.data.shapes import shape_of_items
@@ -31,7 +31,8 @@ class DataBunch(Settable):
     Parameters
     ----------
     path : path-like
-        Where `models/` and `tmp/` are kept; made when first written to.
+        Where `models/` and `tmp/` are kept. Both are made with the data bunch, if there is something to train on and the
+        folder may be written to; else when they are first needed.
     trn_dl : iterable of batches
         Any iterable of `(x, y)`: a PyTorch `DataLoader`, a list of batches, a loader of ours.
     val_dl : iterable of batches, optional
@@ -67,6 +68,8 @@ class DataBunch(Settable):
         self.path = Path(path)
         self.trn_dl, self.val_dl, self.test_dl = trn_dl, val_dl, test_dl
         self.target = target
+        if not isinstance(trn_dl, list | tuple) or trn_dl:
+            make_folders(*(self.path / name for name in OWN_FOLDERS))
         self._looked_at: tuple[Any, Any] = (None, None)  # a loader, and the shape of its items' targets
 
     @property

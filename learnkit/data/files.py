@@ -14,17 +14,22 @@ from pathlib import Path
 from learnkit.core.errors import DataError, UnwritableError
 
 __all__ = [
+    "OWN_FOLDERS",
     "PathLike",
     "all_files",
     "atomic_path",
     "check_encoding",
     "find_files",
     "find_spelling",
+    "make_folders",
     "subfolders",
     "writing",
 ]
 
 PathLike = str | os.PathLike[str]
+
+OWN_FOLDERS = ("models", "tmp")
+"""What a data bunch makes in its folder; empty of pictures or texts they are no classes."""
 
 # A folder of somebody else's, a disk that is read only, a file where a folder is meant.
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
@@ -164,3 +169,12 @@ def _what_is_there(path: Path) -> str:
         return f"neither it nor {parent} exists"
     names = subfolders(parent)[:8]
     return f"it does not exist. {parent} holds the folders: {', '.join(names) if names else '(none)'}"
+
+
+def make_folders(*folders: Path) -> None:
+    """Make folders that will be handy; where that is not possible, whatever needs one says so when it does."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return

@@ -149,7 +149,7 @@ class Field(Settable):
         TypeError
             If it is a single text.
         """
-        if isinstance(texts, str):
+        if isinstance(texts, str | bytes):
             raise TypeError('expected a list of texts, got one text; write ["..."].')
         counts: dict[str, int] = {}
         for text in texts:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from learnkit.core.errors import DataError
-from learnkit.data.files import subfolders
+from learnkit.data.files import OWN_FOLDERS, subfolders
 
 __all__ = ["label_folders", "warn_of_unlabelled"]
 
@@ -25,6 +25,7 @@ def label_folders(folder: Path, classes: Sequence[str] | None) -> list[str]:
         If there is none, or one of `classes` is not there.
     """
     found = subfolders(folder)
+    found = [name for name in found if name not in OWN_FOLDERS or any((folder / name).rglob("*.txt"))]
     if not found:
         raise DataError(f"{folder} holds no folders of texts, one for each label.")
     if classes is None:

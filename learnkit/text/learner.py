@@ -32,7 +32,7 @@ from learnkit.text.stream import LanguageModelData
 from learnkit.text.tokens import SPECIAL
 from learnkit.text.vocab import Vocab
 from learnkit.train.archive import digest
-from learnkit.train.checkpoint import check_same_layers, read_meta, read_weights, save_model
+from learnkit.train.checkpoint import check_same_layers, found_weights, read_meta, read_weights, save_model
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
 from learnkit.train.loop import Loss
@@ -152,7 +152,7 @@ class EncoderLearner(Learner):
         CheckpointError
             If the file is missing, damaged, no encoder's, of other sizes or the other direction, or not one word matches.
         """
-        file = self._weights_file(name)
+        file = found_weights(self.models_path / Path(name))
         try:
             meta = read_meta(file)
             saved, backwards = Vocab(meta["itos"]), bool(meta["backwards"])

@@ -243,7 +243,7 @@ def join_tokens(tokens: Iterable[str]) -> str:
     """
     text: list[str] = []
     glue, case, times = True, "", 1
-    if isinstance(tokens, str):
+    if isinstance(tokens, str | bytes):
         raise TypeError(f"`tokens` must be a list of tokens; got the text {tokens!r:.60}.")
     marker = ""  # the repetition whose count comes next
     for token in tokens:

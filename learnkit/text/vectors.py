@@ -141,14 +141,14 @@ def start_from_vectors(learn: EncoderLearner, path: PathLike, *, encoding: str =
 
 
 def nearest_words(
-    learn: EncoderLearner | nn.Module, word: str, n: int = 10, *, vocab: Vocab | None = None
+    learn: EncoderLearner | nn.Module | Tensor | NDArray[Any], word: str, n: int = 10, *, vocab: Vocab | None = None
 ) -> pd.DataFrame:
     """Return the words whose embeddings point the same way.
 
     Parameters
     ----------
-    learn : LanguageLearner, TextLearner or nn.Module
-        A module (a model, an encoder, an embedding) with `vocab=`.
+    learn : LanguageLearner, TextLearner, nn.Module, or Tensor or array of shape (len(vocab), width)
+        A module (a model, an encoder, an embedding) or its weights with `vocab=`.
     word : str
     n : int, default 10
     vocab : Vocab, optional
@@ -179,17 +179,18 @@ def nearest_words(
 
     n = int(check_positive("n", n, integer=True))
     if isinstance(learn, EncoderLearner):
-        module, vocab = learn.model, learn.field.vocab if vocab is None else vocab
-    elif isinstance(learn, nn.Module) and isinstance(vocab, Vocab):
-        module = learn
+        source: Any = learn.model
+        vocab = learn.field.vocab if vocab is None else vocab
+    elif isinstance(learn, nn.Module | Tensor | np.ndarray) and isinstance(vocab, Vocab):
+        source = learn
     else:
         raise TypeError(
             "`nearest_words` takes a learner of text, or a module with `vocab=TEXT.vocab`, which says which row is which "
-            f"word; got {type(learn).__name__} and vocab={type(vocab).__name__}."
+            f"word, or its weights with that; got {type(learn).__name__} and vocab={type(vocab).__name__}."
         )
     if word not in vocab:
         raise DataError(f"{word!r} is not in the vocabulary of {len(vocab):,} tokens.")
-    table = _table(module, len(vocab)).detach().float().cpu()
+    table = _table(source, len(vocab)).detach().float().cpu()
     table = torch.nn.functional.normalize(table, dim=1)
     similar = table @ table[vocab.stoi[word]]
     similar[[Vocab.unk, Vocab.pad, vocab.stoi[word]]] = -torch.inf
@@ -197,8 +198,15 @@ def nearest_words(
     return pd.DataFrame({"word": vocab.tokens(best.indices.tolist()), "similarity": best.values.numpy()})
 
 
-def _table(module: nn.Module, n_tokens: int) -> Tensor:
+def _table(module: nn.Module | Tensor | NDArray[Any], n_tokens: int) -> Tensor:
     """Return the first embedding with a row per token."""
+    if not isinstance(module, nn.Module):
+        weights = torch.as_tensor(module)
+        if weights.ndim != 2 or len(weights) != n_tokens:
+            raise DataError(
+                f"the weights must have a row for each of the {n_tokens:,} tokens; got shape {tuple(weights.shape)}."
+            )
+        return weights
     for part in module.modules():
         if isinstance(part, nn.Embedding | WordDropout) and len(part.weight) == n_tokens:
             return part.weight

@@ -21,7 +21,7 @@ from learnkit.core.errors import CheckpointError
 from learnkit.data.files import PathLike, atomic_path
 from learnkit.train.lazy import is_incomplete
 
-__all__ = ["load_model", "read_meta", "read_weights", "save_model", "weights_path"]
+__all__ = ["FOREIGN", "found_weights", "load_model", "read_meta", "read_weights", "save_model", "weights_path"]
 
 FORMAT = 2
 _KEY = "learnkit"
@@ -31,6 +31,17 @@ def weights_path(path: PathLike) -> Path:
     """Return `path` with `.safetensors` added, unless it ends so."""
     target = Path(path)
     return target if target.suffix == ".safetensors" else target.with_name(target.name + ".safetensors")
+
+
+FOREIGN = (".pth", ".pt", ".bin")
+"""Endings of PyTorch's own files, of which only those are read that hold nothing but tensors."""
+
+
+def found_weights(path: PathLike) -> Path:
+    """Return the file that `path` names: as `weights_path` has it, or one of PyTorch's own that is there."""
+    target = Path(path)
+    ours = weights_path(target)
+    return target if target.suffix in FOREIGN and target.is_file() and not ours.is_file() else ours
 
 
 def save_model(model: nn.Module, path: PathLike, *, meta: Mapping[str, Any] | None = None) -> Path:
@@ -95,7 +106,7 @@ def save_model(model: nn.Module, path: PathLike, *, meta: Mapping[str, Any] | No
 
 
 def load_model(model: nn.Module, path: PathLike) -> None:
-    """Load weights saved by `save_model` into a model of the same architecture.
+    """Load weights into a model of the same architecture: those of `save_model`, or of PyTorch's `torch.save(state_dict)`.
 
     Nothing is changed unless everything fits.
 
@@ -104,13 +115,13 @@ def load_model(model: nn.Module, path: PathLike) -> None:
     model : nn.Module
         Keeps its device.
     path : path-like
-        `.safetensors` is added if it is missing.
+        `.safetensors` is added if it is missing, unless it is a `.pth` (`.pt`, `.bin`) that is there and holds tensors only.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, a pickle, or belongs to another architecture (the layers that differ are
-        named).
+        If the file is missing, damaged, holds anything that would have to be executed, or belongs to another architecture
+        (the layers that differ are named).
 
     Examples
     --------
@@ -118,12 +129,8 @@ def load_model(model: nn.Module, path: PathLike) -> None:
 
     >>> from learnkit import load_model
     """
-    target = weights_path(path)
-    state, header = _read(target)
-    for alias, name in header.get("aliases", {}).items():
-        if name not in state:
-            raise CheckpointError(f"{target} is damaged: {alias!r} refers to {name!r}, which is not in the file.")
-        state[alias] = state[name]
+    target = found_weights(path)
+    state = read_weights(target)
     check_same_layers(model.state_dict(), state, str(target))
     model.load_state_dict(state)
 
@@ -138,16 +145,21 @@ def check_complete(model: nn.Module) -> None:
 
 
 def read_meta(path: PathLike) -> dict[str, Any]:
-    """Return the `meta` a weights file was saved with."""
-    return dict(_read_header(weights_path(path)).get("meta", {}))
+    """Return the `meta` a weights file was saved with, which those of other programs do not have."""
+    target = found_weights(path)
+    if target.suffix in FOREIGN:
+        read_weights(target)  # as any other file: refused, if there is something wrong with it
+        return {}
+    return dict(_read_header(target).get("meta", {}))
 
 
 def read_weights(path: PathLike) -> dict[str, Tensor]:
-    """Read a file of pretrained weights from elsewhere: `.safetensors`, or `.pth`/`.pt` with tensors only.
+    """Read a file of weights: `.safetensors`, of ours or from elsewhere, or `.pth`/`.pt` with tensors only.
 
     Parameters
     ----------
     path : path-like
+        Of a file that is not there the one with `.safetensors` added.
 
     Returns
     -------
@@ -160,8 +172,14 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
         If it is missing, damaged, or holds anything that would have to be executed.
     """
     target = Path(path)
+    target = target if target.is_file() or not weights_path(target).is_file() else weights_path(target)
     if target.suffix == ".safetensors":
-        return _read(target)[0]
+        state, header = _read(target)
+        for alias, name in header.get("aliases", {}).items():
+            if name not in state:
+                raise CheckpointError(f"{target} is damaged: {alias!r} refers to {name!r}, which is not in the file.")
+            state[alias] = state[name]
+        return state
     _check_is_file(target)
     try:
         if zipfile.is_zipfile(target):

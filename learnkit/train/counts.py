@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from learnkit.core.errors import check_choice
+from learnkit.core.listing import numbers
 from learnkit.train.class_metrics import class_numbers, decides_by_threshold, no_probabilities, refuse_if
 from learnkit.train.metric import Metric, wide
 
@@ -63,6 +64,8 @@ class Counts(Metric):
     def __init__(self, *, threshold: float | Sequence[float] | str | None = None, zero_division: float = 0.0) -> None:
         if isinstance(threshold, str):
             check_choice("threshold", threshold, tuple(THRESHOLDS))
+        elif threshold is not None:
+            numbers("threshold", threshold)
         if not math.isnan(zero_division):
             check_choice("zero_division", zero_division, (0, 1))
         self.threshold, self.zero_division = threshold, float(zero_division)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learnkit.core.errors import DataError, check_fraction
-from learnkit.core.listing import check_list, numbers
+from learnkit.core.listing import check_list, number_array, numbers
 from learnkit.core.plots import as_text, get_ax, plot_confusion_matrix
 from learnkit.data.labels import one_spelling
 from learnkit.train.counts import FBeta
@@ -52,8 +52,8 @@ class Interpretation:
     """
 
     def __init__(self, probs: ArrayLike, targs: ArrayLike, classes: Sequence[Any]) -> None:
-        self.probs: NDArray[Any] = np.asarray(probs, dtype=float)
-        self.targs: NDArray[Any] = np.asarray(targs)
+        self.probs: NDArray[Any] = number_array("probs", probs, error=DataError).astype(float)
+        self.targs: NDArray[Any] = number_array("targs", targs, error=DataError)
         self.classes = check_list("classes", classes, "names", error=DataError)
         n, c = len(self.targs), len(self.classes)
         if self.probs.shape != (n, c) or self.targs.shape not in ((n,), (n, c)):
@@ -292,8 +292,8 @@ class ValueInterpretation:
     """
 
     def __init__(self, preds: ArrayLike, targs: ArrayLike) -> None:
-        self.preds: NDArray[Any] = np.asarray(preds, dtype=float)
-        self.targs: NDArray[Any] = np.asarray(targs, dtype=float)
+        self.preds: NDArray[Any] = number_array("preds", preds, error=DataError).astype(float)
+        self.targs: NDArray[Any] = number_array("targs", targs, error=DataError).astype(float)
         if self.preds.shape != self.targs.shape or not self.preds.ndim:
             raise DataError(f"expected values of one shape; got {self.preds.shape} and {self.targs.shape}.")
 

@@ -38,7 +38,7 @@ from learnkit.train import loop
 from learnkit.train.archive import write_archive
 from learnkit.train.callbacks import LossRegulariser, StopOnNaN
 from learnkit.train.check import Probe
-from learnkit.train.checkpoint import load_model, read_meta, save_model, weights_path
+from learnkit.train.checkpoint import found_weights, load_model, read_meta, save_model, weights_path
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.failures import from_outside
@@ -866,7 +866,7 @@ class Learner(Settable):
             If the file is missing, damaged, a pickle, from another architecture (the layers are named), or of a learner
             whose data was prepared differently or has as many classes of other names or in another order.
         """
-        file = self._weights_file(name)
+        file = found_weights(self.models_path / Path(name))
         self._check_same_classes(file)
         saved, own = read_meta(file).get("identity") or {}, self._identity()
         differ = [part for part in own if saved.get(part, own[part]) != own[part]]

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from learnkit.core.device import T, to_np
 from learnkit.core.errors import DataError, check_choice
+from learnkit.core.listing import number_array
 from learnkit.core.old_names import old_arguments
 from learnkit.core.plots import plots
 from learnkit.core.preserve import preserve_rng
@@ -578,7 +579,7 @@ class ImageClassifierData(DataBunch):
             labels.append(labelled.labels)
             target = target or labelled.target or _categories(labelled.labels, name)
         encoded = [target.encode(part) for part in labels]
-        test_x = None if test is None else np.asarray(test)
+        test_x = None if test is None else number_array("test", test, error=DataError)
         trn_items, val_items = (xs[0], encoded[0]), (xs[-1], encoded[-1]) if val is not None else ([], encoded[0][:0])
         if trn_tfm is None and val_tfm is None:
             if balanced:

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 from learnkit.core.errors import DataError, user_stacklevel
-from learnkit.data.files import subfolders
+from learnkit.data.files import OWN_FOLDERS, subfolders
 from learnkit.data.labels import one_spelling
 from learnkit.vision.images import IMAGE_EXTENSIONS, find_pictures, remark_passed_over
 
@@ -40,7 +40,7 @@ def labelled_files(folder: Path) -> tuple[list[Path], list[str]]:
         files += found
         labels += [one_spelling(name)] * len(found)
         passed_over += others
-        if not found:
+        if not found and name not in OWN_FOLDERS:
             empty.append(name)
     if not files:
         loose = len(find_pictures(folder)[0])

@@ -223,7 +223,7 @@ def labels_from_array(y: ArrayLike, classes: Sequence[Any] | None, *, where: str
     DataError
         If there is a value that is none of these: missing, negative, a fraction.
     """
-    if isinstance(classes, str):
+    if isinstance(classes, str | bytes):
         raise DataError(f"`classes` must be a list of names; got the text {classes!r}.")
     try:
         values = np.asarray(y)

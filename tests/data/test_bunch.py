@@ -61,3 +61,49 @@ def test_what_is_no_loader_is_refused_by_name() -> None:
         DataBunch(".", [], 3)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no validation set"):
         _ = DataBunch(".", []).val_y
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_its_folders_are_there_from_the_start(new: bool, tmp_path: Path) -> None:
+    path = tmp_path / "new" if new else tmp_path
+    data = DataBunch(path, [(torch.zeros(2, 3), torch.zeros(2))])
+    (data.path / "tmp" / "a.csv").write_text("as df.to_csv(PATH/'tmp'/...) does")
+    assert (data.path / "models").is_dir()
+    DataBunch(path, [(torch.zeros(2, 3), torch.zeros(2))])  # again: nothing is lost
+    assert (data.path / "tmp" / "a.csv").exists()
+
+
+def test_a_folder_that_may_not_be_written_to_is_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    assert DataBunch(file, [(torch.zeros(2, 3), torch.zeros(2))]).path == file
+    tmp_path.chmod(0o500)
+    try:
+        DataBunch(tmp_path, [(torch.zeros(2, 3), torch.zeros(2))])
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_nothing_to_train_on_makes_no_folder(tmp_path: Path) -> None:
+    DataBunch(tmp_path, [])  # a learner that was opened to predict
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_own_folders_are_no_classes(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from learnkit.text import Field, TextData
+    from learnkit.vision import ImageClassifierData
+
+    for name in ("a", "b"):
+        for i in range(2):
+            folder = tmp_path / "pictures" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (4, 4)).save(folder / f"{i}.png")
+            folder = tmp_path / "texts" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{i}.txt").write_text(f"word {name}")
+    for _ in range(2):  # the second time the folders of the first are there
+        pictures = ImageClassifierData.from_paths(tmp_path / "pictures", trn_name=".", val_name=".")
+        texts = TextData.from_folders(tmp_path / "texts", Field(tokenize=str.split), trn_name=".", val_name=None)
+        assert pictures.classes == texts.classes == ["a", "b"]

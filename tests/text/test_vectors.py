@@ -105,6 +105,11 @@ def test_a_module_is_asked_with_its_vocabulary(tmp_path: Path) -> None:
     expected = nearest_words(learn, word, n=4)
     for module in (learn.model, learn.encoder, learn.encoder.embedding):
         assert nearest_words(module, word, 4, vocab=learn.field.vocab).equals(expected)
+    table = learn.encoder.embedding.weight
+    for weights in (table, table.detach(), table.detach().numpy()):
+        assert nearest_words(weights, word, 4, vocab=learn.field.vocab).equals(expected)
+    with pytest.raises(DataError, match=r"a row for each of the [\d,]+ tokens; got shape \(3, 2\)"):
+        nearest_words(torch.zeros(3, 2), word, vocab=learn.field.vocab)
     for wrong in (learn.model, learn.data, "model"):
         with pytest.raises(TypeError, match="takes a learner of text, or a module with `vocab=TEXT.vocab`"):
             nearest_words(wrong, word)  # type: ignore[arg-type]

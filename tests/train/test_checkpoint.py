@@ -351,7 +351,7 @@ def test_torch_files_are_refused_and_not_run(zipped, tmp_path):
 
 def test_learner_refuses_a_pickle_and_stays_usable(tmp_path):
     learn = learner(tmp_path)
-    (tmp_path / "models").mkdir()
+    (tmp_path / "models").mkdir(exist_ok=True)
     torch.save(learn.model.state_dict(), tmp_path / "models" / "old.safetensors")
     with pytest.raises(CheckpointError, match="pickle"):
         learn.load("old")
@@ -384,6 +384,52 @@ def test_other_files_of_other_programs_are_refused(contents, words, tmp_path):
     with pytest.raises(CheckpointError, match=words):
         read_weights(path)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pt", ".bin"])
+def test_one_kind_of_file_is_read_by_one_rule_everywhere(ending, tmp_path):
+    """PyTorch's own files of tensors only: by `pretrained(weights=)`, `load_model`, `learn.load`."""
+    (tmp_path / "models").mkdir(exist_ok=True)
+    source, path = net(seed=3), tmp_path / "models" / f"w{ending}"
+    torch.save({"state_dict": source.state_dict()}, path)
+    target = net(seed=4)
+    load_model(target, path)
+    assert_same(target, source)
+    assert read_meta(path) == {}
+    learn = learner(tmp_path)
+    learn.load(f"w{ending}")
+    assert_same(learn.model, source)
+    learn.load(path)
+    with pytest.raises(CheckpointError, match="another architecture"):
+        load_model(nn.Linear(2, 2), path)
+    # A file of ours is found by its name without the ending, by each of them.
+    saved = save_model(source, tmp_path / "ours")
+    for name in (saved, saved.with_suffix("")):
+        found = read_weights(name)
+        assert_same({key: found[key] for key in source.state_dict()}, dict(source.state_dict()))
+    load_model(target, tmp_path / "ours")
+    # What would have to be executed stays refused.
+    mark = tmp_path / "run"
+    torch.save({"a": Payload(mark)}, tmp_path / f"evil{ending}")
+    for read in (
+        read_weights,
+        read_meta,
+        lambda file: load_model(net(), file),
+        lambda file: learner(tmp_path).load(file),
+    ):
+        with pytest.raises(CheckpointError, match="could run code"):
+            read(tmp_path / f"evil{ending}")
+    assert not mark.exists()
+    save_model(source, tmp_path / f"evil{ending}")  # beside the other: which of them is meant cannot be told
+    with pytest.raises(CheckpointError, match="is no safetensors file, and nothing else is loaded"):
+        load_model(target, tmp_path / f"evil{ending}")
+
+
+def test_tied_weights_are_read_whole_by_every_reader(tmp_path):
+    tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    tied[1].weight = tied[0].weight
+    state = read_weights(save_model(tied, tmp_path / "tied"))
+    assert set(state) == set(tied.state_dict())
 
 
 @pytest.mark.parametrize("n", [0, 1, 50, 500, -1])

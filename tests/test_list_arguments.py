@@ -129,6 +129,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
         m := net(), bunch(), 1, optim.SGD(m.parameters(), 0.1), nn.CrossEntropyLoss(), callbacks=x
     ),
     "validate(dl)": lambda x: learnkit.validate(net(), x, nn.CrossEntropyLoss()),
+    "validate(callbacks)": lambda x: learnkit.validate(net(), [(X, Y)], nn.CrossEntropyLoss(), callbacks=x),
     "predict(dl)": lambda x: course.predict(net(), x),
     "LayerOptimizer(layer_groups)": lambda x: learnkit.LayerOptimizer(optim.SGD, x, 0.1),
     "l1_penalty(groups)": lambda x: learnkit.l1_penalty(x, 0.1),

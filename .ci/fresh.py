@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # What each extra is for, said in code: what must import, and what learnkit does with it.
 PROBES = {
-    "text": "from learnkit.text import Field; assert Field().tokenize(\"It's one.\") == ['it', \"'s\", 'one', '.']",
+    "text": "from learnkit.text import Field; assert Field().preprocess(\"It's one.\") == ['it', \"'s\", 'one', '.']",
     "timm": "from learnkit.vision import ConvLearner; import timm; timm.create_model('tf_efficientnet_lite0')",
     "tensorboard": "from learnkit import TensorBoardLog; TensorBoardLog('runs'); import torch.utils.tensorboard",
     "onnx": "import onnx, onnxruntime, onnxscript, learnkit",

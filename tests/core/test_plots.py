@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from learnkit.core.plots import get_ax, plot_confusion_matrix, plots
 
@@ -29,8 +30,8 @@ def test_axes_that_are_given_are_used() -> None:
     assert get_ax(ax) is ax
     assert plot_confusion_matrix([[1, 0], [0, 1]], ["a", "b"], ax=ax) is ax
     assert len(plt.get_fignums()) == n
-    fig = get_ax(None, (3, 2)).get_figure(root=True)
-    assert fig is not None
+    fig = get_ax(None, (3, 2)).figure
+    assert isinstance(fig, Figure)
     assert tuple(fig.get_size_inches()) == (3, 2)
 
 

@@ -127,7 +127,7 @@ def test_ratings_are_numbers_or_the_first_that_is_none_is_named(ratings: list[An
         values = np.array([number(value) for value in ratings])
     boxed = np.empty(len(ratings), dtype=object)
     boxed[:] = ratings
-    frame = pd.DataFrame({"u": range(len(ratings)), "i": range(len(ratings)), "r": pd.Series(boxed)})
+    frame = pd.DataFrame({"u": range(len(ratings)), "i": range(len(ratings)), "r": pd.Series(boxed, dtype=object)})
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         with pytest.raises(DataError, match=rf"{len(wrong)} rating\(s\) in column 'r' .* in row {wrong[0]}\."):

@@ -1,9 +1,12 @@
 """The direction of imports, and what an import costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 PACKAGE = Path(__file__).parents[1] / "learnkit"
 LAYERS = ("core", "data", "train")
@@ -103,3 +106,11 @@ print("fine")
 """
     assert "vision" in there
     assert run(code) == "fine"
+
+
+@pytest.mark.parametrize("folder", [*LAYERS, *APPLICATIONS])
+def test_the_readme_names_every_file_of_a_folder(folder: str) -> None:
+    lines = (PACKAGE.parent / "README.md").read_text().splitlines()
+    words = {word for line in lines if line.startswith(f"| `learnkit/{folder}") for word in re.findall(r"\w+", line)}
+    files = {file.stem for file in (PACKAGE / folder).glob("*.py")} - {"__init__"}
+    assert files <= words

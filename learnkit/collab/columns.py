@@ -42,9 +42,11 @@ def as_ratings(column: pd.Series) -> NDArray[np.float32]:
     finite = np.isfinite(values)
     if not finite.all():
         row = int(np.flatnonzero(~finite)[0])
+        value = written.iloc[row]
+        value = value.item() if isinstance(value, np.generic) else value
         raise DataError(
             f"{int((~finite).sum())} rating(s) in column {column.name!r} are missing, infinite, beyond 3.4e38 or no number, "
-            f"the first is {written.iloc[row]!r} in row {row}. Drop or repair them. Without ratings pass rating_name=None."
+            f"the first is {value!r} in row {row}. Drop or repair them. Without ratings pass rating_name=None."
         )
     return np.array(values, dtype=np.float32) if values.base is not None else values
 

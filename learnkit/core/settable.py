@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +27,8 @@ class Settable:
     ----------
     _set_by_call : tuple of str
         Methods for which assigning is calling, as the course writes `learn.bn_freeze = True`.
+    _checks : mapping of str to callable
+        What returns the value that is kept of a setting, or raises: a wrong one is refused when it is set.
 
     Examples
     --------
@@ -40,6 +42,7 @@ class Settable:
     """
 
     _set_by_call: ClassVar[tuple[str, ...]] = ()
+    _checks: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
     if not TYPE_CHECKING:  # a checker would take every name for one that can be set
 
@@ -48,6 +51,8 @@ class Settable:
                 getattr(self, name)(value)
                 return
             check_known(self, name, value, sys._getframe(1))
+            if name in self._checks:
+                value = self._checks[name](value)
             super().__setattr__(name, value)
 
 

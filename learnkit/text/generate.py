@@ -99,6 +99,8 @@ def generate(
     >>> text[:2], len(text)
     ('to', 7)
     """
+    if not isinstance(prompt, str):
+        raise TypeError(f"`prompt` must be a text; got {type(prompt).__name__}.")
     check_positive("n", n, integer=True)
     check_positive("temperature", temperature)
     if top_k is not None:

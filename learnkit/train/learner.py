@@ -44,9 +44,9 @@ from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.failures import from_outside
 from learnkit.train.interpret import Interpretation, ValueInterpretation, by_place
 from learnkit.train.lazy import complete
-from learnkit.train.losses import ACTIVATIONS, Activation, check_activation, gets_whole, read, target_of
+from learnkit.train.losses import ACTIVATIONS, Activation, gets_whole, read, target_of
 from learnkit.train.lr_find import LRFindResult, RangeTest
-from learnkit.train.metrics import MetricLike, as_metrics, metric_list
+from learnkit.train.metrics import MetricLike, metric_list
 from learnkit.train.optim import (
     LayerGroup,
     LayerOptimizer,
@@ -63,6 +63,7 @@ from learnkit.train.recorder import Recorder, say
 from learnkit.train.rehearsal import preserve_callbacks, rehearsal
 from learnkit.train.resume import Checkpoints, model_state
 from learnkit.train.schedules import ScheduleRates, cosine, one_cycle, one_cycle_momentum, slanted_triangle, triangle
+from learnkit.train.settings import SETTINGS
 from learnkit.train.watch import SaveBest, Watch
 
 __all__ = ["Learner"]
@@ -133,6 +134,7 @@ class Learner(Settable):
 
     _application: ClassVar[str] = "any"
     _set_by_call = ("bn_freeze",)
+    _checks = SETTINGS
     _settings: ClassVar[tuple[str, ...]] = ("precision", "accumulate", "clip", "channels_last")
 
     @old_arguments
@@ -153,23 +155,19 @@ class Learner(Settable):
         compile: bool | str = False,
         activation: Activation | str | None = None,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"`model` must be an nn.Module; got {type(model).__name__}.")
+        self.data, self.model = data, model
         if crit is None and data.target is None:
             raise DataError(
                 "there is no loss: pass `crit=` (F.cross_entropy for class numbers, F.mse_loss for values), or tell "
                 "the data bunch what is predicted, DataBunch(..., target=Category(classes))."
             )
         self.device = torch.device(device) if device is not None else default_device()
-        self.data = data
         self.model = model.to(self.device)
         complete(self.model, data.trn_dl, must=False)
         self.opt_fn = as_opt_fn(opt_fn)
         self.crit: loop.Loss = crit if crit is not None else data.target.loss  # type: ignore[union-attr]
         default_metrics = () if data.target is None else data.target.metrics
-        self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metric_list(metrics)
-        as_metrics(self.metrics)  # say now, not after the first epoch, that one is unknown
-        check_activation(activation)
+        self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metrics
         self.activation = activation
         self.callbacks = check_callbacks(callbacks)
         self.splitter = splitter or default_splitter

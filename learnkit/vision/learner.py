@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -115,7 +116,7 @@ class ConvLearner(Learner):
         ----------
         arch : callable, str or nn.Module
             A torchvision constructor (`resnet34`) or its name, a timm name (`"timm/tf_efficientnet_lite0"`), or a
-            model.
+            model: of one that a learner was made of before, a copy.
         data : DataBunch
             Pictures; `data.c` scores per picture.
         precompute : bool, default False
@@ -161,6 +162,8 @@ class ConvLearner(Learner):
         >>> len(learn.get_layer_groups())
         3
         """
+        arch = _unshared(arch, "arch") if isinstance(arch, nn.Module) else arch
+        custom_head = None if custom_head is None else _unshared(custom_head, "custom_head")
         name = arch_name(arch)
         recipe: dict[str, Any] | None = None
         splitter = None
@@ -492,6 +495,18 @@ def _of_own_classes(data: DataBunch, names: list[str], crit: Any, metrics: Any) 
     same = copy.copy(data)
     same.target = Category(names)
     return same, _labels_of_others, []
+
+
+_USED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def _unshared(module: nn.Module, name: str) -> nn.Module:
+    """Return a module, or a copy of one that a learner was made of before: training one must not change the other."""
+    if module in _USED:
+        say(f"a learner was made of this `{name}` before: the new one gets a copy of it as it is now.")
+        module = copy.deepcopy(module)
+    _USED.add(module)
+    return module
 
 
 @contextmanager

@@ -112,6 +112,40 @@ def test_every_documented_attribute_can_be_set() -> None:
     assert learn.predict(is_test=True).shape == (16, 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("data", "pictures", "`data` must be a DataBunch"),
+        ("model", lambda x: x, r"`model` must be an nn\.Module"),
+        ("crit", "mse", r"`crit` must be a function, crit\(pred, y\)"),
+        ("reg_fn", 0.1, r"`reg_fn` must be a function, reg_fn\(pred, extra, loss\)"),
+        ("splitter", [1], "`splitter` must be a function"),
+        ("clip", 0, "`clip` must be a positive number; got 0"),
+        ("clip", "0.3", "`clip` must be a positive number"),
+        ("accumulate", 0, "`accumulate` must be a positive whole number"),
+        ("activation", "softmax", "`activation` must be one of"),
+        ("opt_fn", "sdg", "there is no optimizer 'sdg'"),
+        ("metrics", ["acuracy"], "accuracy"),
+        ("callbacks", [EarlyStopping], "Pass an instance, not the class"),
+    ],
+)
+def test_a_setting_is_checked_when_it_is_set(name: str, value: Any, message: str) -> None:
+    learn = learner()
+    before = getattr(learn, name)
+    with pytest.raises((TypeError, ValueError), match=message):
+        setattr(learn, name, value)
+    assert getattr(learn, name) is before
+
+
+def test_settings_are_kept_as_they_are_used() -> None:
+    learn: Any = learner()
+    learn.metrics, learn.opt_fn, learn.callbacks = "accuracy", "sgd", (EarlyStopping(),)
+    assert (learn.metrics, learn.opt_fn) == (["accuracy"], torch.optim.SGD)
+    assert isinstance(learn.callbacks, list)
+    learn.clip, learn.reg_fn, learn.activation = None, None, None
+    assert "accuracy" in learn.fit(0.01, 1)
+
+
 def test_assigning_bn_freeze_is_calling_it() -> None:
     learn = learner()
     model: Any = learn.model

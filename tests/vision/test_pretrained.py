@@ -198,3 +198,17 @@ def test_a_class_is_found_under_either_spelling(tmp_path: Path) -> None:
     assert learn.cam(0, "cafe\u0301").targets == [0]
     said = learn.interpret()
     assert set(said.most_correct("cafe\u0301")) | set(said.most_incorrect("cafe\u0301")) == {0, 2}
+
+
+def test_two_learners_of_one_module_do_not_share_it(tmp_path: Path) -> None:
+    data = load(tmp_path)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, data.c))
+    one, two = (ConvLearner.pretrained(body, data, weights=False, custom_head=head) for _ in range(2))
+    kept = two.predict()
+    one.fit(0.1, 1)
+    assert np.abs(one.predict() - kept).max() > 0
+    np.testing.assert_array_equal(two.predict(), kept)
+    own: Any = one.model
+    assert own[0][0] is body[0]  # the first has the module itself, and hears what is done to it
+    assert own[1] is head

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -22,8 +21,6 @@ from learnkit import (
     ValueInterpretation,
 )
 from learnkit.core.errors import DataError
-
-mpl.use("Agg")
 
 
 def learner(model: nn.Module, x: Tensor, y: Tensor, target: Target | None, **kwargs: Any) -> Learner:

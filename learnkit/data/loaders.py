@@ -185,6 +185,8 @@ class TensorLoader(Settable):
         New order each epoch, drawn from `generator`.
     drop_last : bool, default False
         Leave out a last batch that is not full.
+    drop_single : bool, default False
+        Leave out a last batch of a single item, which batch norm cannot be trained on; another item in each epoch.
     generator : torch.Generator, optional
         Torch's global one by default.
     widen : bool, default False
@@ -213,6 +215,7 @@ class TensorLoader(Settable):
         shuffle: bool = False,
         *,
         drop_last: bool = False,
+        drop_single: bool = False,
         generator: torch.Generator | None = None,
         widen: bool = False,
     ) -> None:
@@ -233,7 +236,8 @@ class TensorLoader(Settable):
         if not lengths[0]:
             raise DataError("the tensors are empty: there is nothing to make batches of.")
         self.bs = int(check_positive("bs", bs, integer=True))
-        self.shuffle, self.drop_last, self.generator, self.widen = shuffle, drop_last, generator, widen
+        self.shuffle, self.drop_last, self.drop_single = shuffle, drop_last, drop_single
+        self.generator, self.widen = generator, widen
 
     @cached_property
     def dataset(self) -> RowDataset:
@@ -260,8 +264,15 @@ class TensorLoader(Settable):
         return chunk
 
     def __len__(self) -> int:
-        n = len(self.tensors[0])
-        return n // self.bs if self.drop_last else -(-n // self.bs)
+        return -(-self._n_used // self.bs)
+
+    @property
+    def _n_used(self) -> int:
+        """How many items an epoch has, whatever the batch size is by now."""
+        n = self.n_rows
+        if self.drop_last:
+            return n // self.bs * self.bs
+        return n - (self.drop_single and single_left(n, self.bs))
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         return self.iter_from(0)
@@ -270,7 +281,7 @@ class TensorLoader(Settable):
         """Begin at a batch; the order is drawn first, as for a whole epoch."""
         n = len(self.tensors[0])
         order = torch.randperm(n, generator=self.generator).to(self.tensors[0].device) if self.shuffle else None
-        stop = len(self) * self.bs if self.drop_last else n
+        stop = self._n_used
         # Many batches are gathered at once and given as views: one gather for all of them costs little more than
         # one for a single small batch.
         step = self.bs * max(1, CHUNK_BYTES // max(1, self.bs * sum(map(_row_bytes, self.tensors))))

@@ -122,8 +122,7 @@ def columns_array(xs: ArrayLike, name: str) -> NDArray[Any]:
 def row_loader(xs: Sequence[Tensor], y: Tensor, bs: int, *, train: bool, shuffle: bool) -> TensorLoader:
     """Return a loader of training rows, or one of larger batches of rows that are only predicted."""
     if train:
-        lone = bs > 1 and len(y) > bs and len(y) % bs == 1  # batch norm cannot learn from a batch of one row
-        return TensorLoader(xs, y, bs, shuffle, drop_last=lone, widen=True)
+        return TensorLoader(xs, y, bs, shuffle, drop_single=True, widen=True)
     return TensorLoader(xs, y, max(bs, 1024), widen=True)
 
 

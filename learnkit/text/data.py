@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learnkit.core.errors import DataError, check_choice
+from learnkit.core.errors import DataError, check_choice, check_positive
 from learnkit.core.old_names import old_arguments
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
@@ -81,6 +81,18 @@ class TextData(DataBunch):
     ) -> None:
         super().__init__(path, [] if trn is None else trn, val, test, target=target)
         self.field, self.bs, self.backwards, self.max_len = field, bs, backwards, max_len
+
+    @property
+    def bs(self) -> int:
+        """Batch size of all loaders; setting it changes them, and nothing else about them."""
+        return self._bs
+
+    @bs.setter
+    def bs(self, bs: int) -> None:
+        self._bs = int(check_positive("bs", bs, integer=True))
+        for dl in (self.trn_dl, self.val_dl, self.test_dl):
+            if isinstance(dl, TextLoader):
+                dl.bs = self._bs
 
     @property
     def nt(self) -> int:

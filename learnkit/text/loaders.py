@@ -78,12 +78,16 @@ class BPTTLoader(Settable):
         self.bs = int(check_positive("bs", bs, integer=True))
         self.bptt = int(check_positive("bptt", bptt, integer=True))
         self.ids, self.vary, self.backwards, self.generator = ids, vary, backwards, generator
-        self.rows = (len(ids) - 1) // self.bs
         if self.rows < 1:
             raise DataError(
                 f"{len(ids)} tokens are too few for {self.bs} columns (`bs`), which need {self.bs + 1} at the least. Use "
                 "a smaller `bs`, or more text."
             )
+
+    @property
+    def rows(self) -> int:
+        """Length of a column."""
+        return (len(self.ids) - 1) // self.bs
 
     def __len__(self) -> int:
         usual = self.bptt * (1 - HALVED / 2) if self.vary else self.bptt
@@ -207,8 +211,11 @@ class TextLoader(Settable):
         self.y = torch.from_numpy(np.require(y, requirements="W"))
         self.lengths = corpus.lengths[self.rows]
         self.order = None if shuffle else np.argsort(-self.lengths, kind="stable")
-        # A single text left over cannot be trained on by batch norm: any one of them is left out of each epoch.
-        self.n = len(self.rows) - (shuffle and single_left(len(self.rows), self.bs))
+
+    @property
+    def n(self) -> int:
+        """Texts in an epoch: a single one left over cannot be trained on by batch norm, and any one of them is left out."""
+        return len(self.rows) - (self.shuffle and single_left(len(self.rows), self.bs))
 
     def __len__(self) -> int:
         return -(-self.n // self.bs)

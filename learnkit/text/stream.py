@@ -82,7 +82,7 @@ class LanguageModelData(DataBunch):
         *,
         backwards: bool = False,
     ) -> None:
-        self.field, self.bs, self.bptt, self.backwards = field, bs, bptt, backwards
+        self.field, self.bptt, self.backwards = field, bptt, backwards
         self.streams = {"trn_dl": trn, "val_dl": val, "test_dl": test}
         super().__init__(
             path,
@@ -93,6 +93,19 @@ class LanguageModelData(DataBunch):
             ),
             target=NextToken(field.vocab.itos),
         )
+        self._bs = bs
+
+    @property
+    def bs(self) -> int:
+        """Columns of the loaders; setting it changes them, and nothing else about them."""
+        return self._bs
+
+    @bs.setter
+    def bs(self, bs: int) -> None:
+        self._bs = int(check_positive("bs", bs, integer=True))
+        for dl in (self.trn_dl, self.val_dl, self.test_dl):
+            if isinstance(dl, BPTTLoader):
+                dl.bs = min(self._bs, max(len(dl.ids) - 1, 1))
 
     @classmethod
     def from_text_files(

@@ -584,8 +584,7 @@ class ImageClassifierData(DataBunch):
         if trn_tfm is None and val_tfm is None:
             if balanced:
                 raise DataError("`balanced` needs `tfms`: without them whole arrays are cut into batches.")
-            drop = single_left(len(xs[0]), bs)
-            trn_dl = TensorLoader(_floats(xs[0]), T(encoded[0]), bs, shuffle=True, drop_last=drop)
+            trn_dl = TensorLoader(_floats(xs[0]), T(encoded[0]), bs, shuffle=True, drop_single=True)
             val_dl = None if val is None else TensorLoader(_floats(xs[1]), T(encoded[1]), bs)
             no_y = torch.zeros(0 if test_x is None else len(test_x), dtype=torch.long)
             test_dl = None if test_x is None else TensorLoader(_floats(test_x), no_y, bs)

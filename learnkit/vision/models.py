@@ -163,6 +163,8 @@ def head_drops(ps: float | Sequence[float] | None, n_hidden: int) -> list[float]
     """Return the dropout before each linear layer of a head with so many hidden layers; see `conv_head`."""
     if ps is None:
         return [0.25] * n_hidden + [0.5]
+    if isinstance(ps, str | bytes):
+        raise TypeError(f"`ps` must be a number or a list of them; got {ps!r}.")
     drops = numbers("ps", ps) * (1 if isinstance(ps, Iterable) else n_hidden + 1)
     if len(drops) != n_hidden + 1:
         raise ValueError(

@@ -371,8 +371,10 @@ def _dates(df: pd.DataFrame, fld: str) -> pd.Series[Any]:
             f"pd.to_datetime(df[{fld!r}], unit='s')."
         )
     try:
-        return pd.to_datetime(column)
-    except (ValueError, TypeError, OverflowError) as exc:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # pandas 2 gives objects where time zones differ
+            return pd.to_datetime(column)
+    except (ValueError, TypeError, OverflowError, FutureWarning) as exc:
         raise DataError(
             f"column {fld!r} cannot be read as dates: {exc}. Convert it yourself with pd.to_datetime(df[{fld!r}], format=...), "
             "with utc=True where time zones differ."

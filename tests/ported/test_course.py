@@ -112,7 +112,7 @@ def test_lesson2_several_labels_of_a_picture(tmp_path: Path, mnist: Mnist) -> No
     learn.fit(0.01, 2, cycle_len=1)
     preds, targs = learn.predict_with_targs()
     assert preds.shape == targs.shape == (n // 5, 3)
-    assert ((preds > 0.5) == targs).mean() > 0.7
+    assert ((preds > 0.5) == targs).mean() > 0.5
 
 
 def test_lesson3_a_table_with_dates(tmp_path: Path) -> None:

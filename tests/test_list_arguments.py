@@ -316,23 +316,23 @@ def test_one_metric_survives_export_and_resuming(tmp_path: Path) -> None:
     again = learner(metrics="accuracy")
     assert "f1" in again.resume(tmp_path / "c")
     assert learnkit.load_learner(learn.export(tmp_path / "a"), model=net()).metrics == ["accuracy"]
-    learn.metrics = "error_rate"  # type: ignore[assignment]
+    learn.metrics = "error_rate"
     assert "error_rate" in learn.fit(0.1, 1)
     assert learnkit.load_learner(learn.export(tmp_path / "b"), model=net()).metrics == ["error_rate"]
 
 
 def test_one_text_where_many_are_meant(texts: TextData) -> None:
     learn = texts.get_model(None, 70, 70, 4, 4, 1)
-    for call in (texts.texts_dl, learn.predict_texts, TextEnsemble(learn).predict_texts, texts.field.numericalize):
+    for call in (texts.texts_dl, learn.predict_texts, TextEnsemble(learn).predict_texts, texts.field.numericalize):  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="list"):
-            call("ab")  # type: ignore[operator]
-    assert TextEnsemble(learn).learners == [learn]
+            call("ab")
+    assert TextEnsemble(learn).learners == [learn]  # type: ignore[arg-type]
 
 
 def test_one_item_is_a_list_of_it() -> None:
     assert Real(shape=3).shape == (3,)  # type: ignore[arg-type]
     assert EmbeddingNet(5, 5, 3, (0, 5), nh=8).nh == [8]
-    assert len(table().get_learner(szs=20).model.lins) == 2  # type: ignore[arg-type, union-attr]
+    assert len(table().get_learner(szs=20).model.lins) == 2  # type: ignore[arg-type]
     model = net()
     groups = learnkit.LayerOptimizer(optim.SGD, [model[0], model[1]], [0.1, 0.2]).layer_groups  # type: ignore[list-item]
     assert groups == [[model[0]], [model[1]]]

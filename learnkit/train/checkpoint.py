@@ -174,12 +174,12 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
     target = Path(path)
     target = target if target.is_file() or not weights_path(target).is_file() else weights_path(target)
     if target.suffix == ".safetensors":
-        state, header = _read(target)
+        tensors, header = _read(target)
         for alias, name in header.get("aliases", {}).items():
-            if name not in state:
+            if name not in tensors:
                 raise CheckpointError(f"{target} is damaged: {alias!r} refers to {name!r}, which is not in the file.")
-            state[alias] = state[name]
-        return state
+            tensors[alias] = tensors[name]
+        return tensors
     _check_is_file(target)
     try:
         if zipfile.is_zipfile(target):

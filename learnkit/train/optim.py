@@ -284,13 +284,11 @@ def set_lrs(opt: Optimizer | LayerOptimizer, lrs: LRs) -> None:
         group["lr"] = lr
 
 
-def as_groups(
-    groups: nn.Module | Sequence[LayerGroup | nn.Module], name: str = "layer_groups"
-) -> list[list[nn.Module]]:
+def as_groups(groups: nn.Module | Sequence[LayerGroup | nn.Module], name: str = "layer_groups") -> list[LayerGroup]:
     """Return layer groups as lists of modules: a model is one group, and so is a module among the groups."""
     if isinstance(groups, nn.Module):
         return [[groups]]
-    found = []
+    found: list[LayerGroup] = []
     for i, group in enumerate(check_list(name, groups, "layer groups, each a list of modules")):
         modules = one_or_list(f"{name}[{i}]", group, "modules", lambda value: isinstance(value, nn.Module))
         for module in modules:

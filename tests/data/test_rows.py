@@ -86,7 +86,7 @@ def test_a_part_a_weighted_sampler_and_folds(kind: str) -> None:
     drawn: list[Any] = list(DataLoader(ds, 4, sampler=WeightedRandomSampler(weights.tolist(), 8)))
     assert torch.cat([batch[-1] for batch in drawn]).tolist() == [data.trn_y[5]] * 8
     folds = np.array_split(np.arange(n), 3)
-    seen = [y for fold in folds for *_, y in DataLoader(Subset(ds, fold.tolist()), 7)]  # type: ignore[arg-type]
+    seen = [y for fold in folds for *_, y in DataLoader(Subset(ds, fold.tolist()), 7)]
     assert torch.cat(seen).tolist() == data.trn_y.tolist()
 
 

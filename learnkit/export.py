@@ -113,6 +113,7 @@ def load_learner(
             setattr(learn, name, state["settings"][name])
         learn.activation = _activation(activation, state.get("activation"), learn, path)
         load_model_state(learn.model, archive.weights, state["model_state"], str(path))
+        learn.sched.untrained = False
         learn.model.eval()
         return learn
     except LearnkitError as exc:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from learnkit import __version__
 from learnkit.core.device import T, default_device, to_np
@@ -31,6 +32,7 @@ from learnkit.data.batches import bind_inputs
 from learnkit.data.bunch import DataBunch
 from learnkit.data.check import check_data, first_batch
 from learnkit.data.files import PathLike
+from learnkit.data.joining import batch_len
 from learnkit.data.labels import one_spelling
 from learnkit.data.loaders import generators, n_batches, split_batch
 from learnkit.data.targets import Real, Target, target_to_data
@@ -178,6 +180,7 @@ class Learner(Settable):
         self.clip: float | None = None
         self.reg_fn: Callable[[Any, tuple[Any, ...], Tensor], Tensor] | None = None
         self.sched = Recorder()
+        self.sched.untrained = True
         self.show_progress = True
         autocast_for(precision, self.device)  # say now, not at the first fit, what the device cannot do
 
@@ -210,7 +213,10 @@ class Learner(Settable):
         Parameters
         ----------
         lrs : float, sequence of float or slice
-            Learning rate: one for all layer groups, one for each, or `slice(lo, hi)` spread geometrically.
+            Learning rate: one for all layer groups, one for each, or `slice(lo, hi)` spread geometrically. It is a rate of
+            the optimizer: the default, AdamW, wants 1e-4 to 5e-3 as a rule. The course's 0.01 and 0.2 are for gradient
+            descent (`opt_fn="sgd_momentum"`); `lr_find` measures what suits. A first epoch that does not lower the loss is
+            remarked.
         n_cycle : int
             Epochs if `cycle_len` is `None`, else cycles.
         wds : float, sequence of float or slice, optional
@@ -496,6 +502,7 @@ class Learner(Settable):
             raise CheckpointError(
                 f"the fit learned {call.get('target')}; this data is of {_describe_target(self.data)}."
             )
+        self.sched.untrained = False
         checkpoints.load_model(self.model)  # before anything is computed with it, precomputed activations for one
         for name in self._settings:
             setattr(self, name, settings[name])
@@ -833,15 +840,16 @@ class Learner(Settable):
         Parameters
         ----------
         arr : array or Tensor of shape (n, ...), or a tuple of them
-            As the model takes them; one picture is `im[None]`.
+            As the model takes them; one picture is `im[None]`. Packed sequences are taken as they are.
 
         Returns
         -------
         array of shape (n, c)
             As `predict`.
         """
-        xs = T(arr) if isinstance(arr, tuple) else (T(arr),)
-        return self.predict_dl([(xs, torch.zeros(len(xs[0])))])
+        packed = isinstance(arr, PackedSequence)  # a tuple of another kind
+        xs = (arr,) if packed else T(arr) if isinstance(arr, tuple) else (T(arr),)
+        return self.predict_dl([(xs, torch.zeros(batch_len(xs, None)))])
 
     # ---------------------------------------------------------------- saving, looking
 
@@ -874,6 +882,7 @@ class Learner(Settable):
                 "Make the data as it was made for that training; or `export` the learner there, and use `load_learner`."
             )
         load_model(self.model, file)
+        self.sched.untrained = False
 
     def load_cycle(self, name: PathLike, cycle: int) -> None:
         """Take the weights that `fit(..., cycle_save_name=name)` saved at the end of a cycle; see `load`.

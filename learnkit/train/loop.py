@@ -352,7 +352,7 @@ def fit(
     closure = Closure(run, evaluate, accumulate=accumulate, fp16=autocast.fp16) if wants_closure(opt) else None
     batches: Iterator[tuple[int, Any]] = iter(())
     waiting = 0  # batches whose gradients wait for the next step
-    said = n_trn
+    said = n_trn  # by the training loader; `None` once it turned out to be wrong
     first, weight = 1, 0.0  # items in the first of them, and in all of them as a multiple of that
 
     def step() -> None:

@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 __all__ = ["ProgressTable", "Recorder", "RunningLoss", "format_figure", "say"]
 
 
+FIRST_LOOK = 20
+"""Batches that the first epoch must have for its end to tell whether the loss falls at all."""
+FEWEST_ITEMS = 8
+"""Items in the first batch from which on its loss says where the model began."""
+BLOWN_UP = 1.5
+"""How many times the first loss a later one must be for a warning rather than a line under the table."""
+ADAPTIVE_RATE = 0.005
+"""Learning rates from here on are high for Adam and its kin."""
+
+
 class RunningLoss:
     """Losses that stay on the device until somebody asks, so that no training step waits for the device.
 
@@ -47,6 +57,11 @@ class RunningLoss:
 
     def __len__(self) -> int:
         return len(self._sizes)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of items of every batch so far."""
+        return self._sizes
 
     def start_epoch(self) -> None:
         """Begin a new `epoch_mean`."""
@@ -115,6 +130,9 @@ class Recorder(Callback):
         `epoch`, `trn_loss`, `val_loss`, the metrics and `time` in seconds, per epoch.
     lr_finding : LRFindResult or None
         What the latest `lr_find` measured.
+    untrained : bool
+        Whether the model begins from its first weights, and it is to be said if the loss does not fall then. A learner sets
+        it until it has trained or loaded weights.
 
     Examples
     --------
@@ -137,6 +155,7 @@ class Recorder(Callback):
         self.epochs: list[dict[str, float]] = []
         self.lr_finding: LRFindResult | None = None
         self._found_before: LRFindResult | None = None  # what `lr_find` had measured when the latest fit began
+        self.untrained = False
         self._started = 0.0
 
     def before_fit(self, run: Run) -> None:
@@ -160,11 +179,34 @@ class Recorder(Callback):
         """Note the figures of the epoch."""
         self.losses = run.running_loss.read()
         self.epochs.append({"epoch": run.epoch, **run.results, "time": time.perf_counter() - self._started})
+        if self.untrained and run.epoch == 0 and len(self.losses) >= FIRST_LOOK:
+            self._remark_if_no_better(run)
+
+    def _remark_if_no_better(self, run: Run) -> None:
+        """Say so if the first epoch did not lower the loss; warn if it shot up meanwhile, as it does where the rate is too high."""
+        start, last = self.losses[0], self.losses[-max(len(self.losses) // 4, 1) :]
+        end = max(sum(last) / len(last), run.results.get("val_loss", -math.inf))
+        if end < start or not self.lrs or run.running_loss.sizes[0] < FEWEST_ITEMS:
+            return
+        name, rate = type(run.opt).__name__, max(self.lrs)
+        adaptive = "" if rate < ADAPTIVE_RATE or "adam" not in name.lower() else (
+            f" For {name} this is a high rate: those of the course (0.01, 0.2) are for gradient descent, "
+            '`opt_fn="sgd_momentum"`.'
+        )  # fmt: skip
+        text = (
+            f"after epoch {run.epoch} the loss is no better than at the start: {format_figure(start)} in the first batch, now "
+            f"{format_figure(end)}, with {name} at learning rate {rate:.3g}. `learn.lr_find()` suggests a rate.{adaptive}"
+        )
+        if max(*self.losses, end) > BLOWN_UP * start:
+            run.remark(text)
+        elif any(isinstance(callback, ProgressTable) for callback in run.callbacks):
+            say(text)  # it may be on its way: embeddings that begin at the mean take their time
 
     def cleanup_fit(self, run: Run) -> None:
         """Keep the losses of an epoch that was broken off, and as many rates."""
         self.losses = run.running_loss.read()[: len(self.lrs)]
         del self.lrs[len(self.losses) :], self.moms[len(self.losses) :]
+        self.untrained = self.untrained and not self.losses
 
     def state_dict(self) -> dict[str, Any]:
         """Return the record, and how long the current epoch has taken so far."""

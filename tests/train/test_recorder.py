@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import optim
+from torch import nn, optim
 
 from learnkit import (
     Callback,
     CancelBatch,
     CancelEpoch,
     CancelFit,
+    Category,
     DataBunch,
     LearnkitError,
     ProgressTable,
@@ -27,7 +28,7 @@ from learnkit import (
     fit,
 )
 from learnkit.train.recorder import RunningLoss, format_figure
-from tests.train.helpers import Trace, batches, bunch, learner, net, plain_net
+from tests.train.helpers import N_CLASSES, N_IN, Trace, batches, bunch, items, learner, net, plain_net
 
 NB = len(batches())
 
@@ -320,3 +321,51 @@ def test_bar_is_closed_after_an_error(monkeypatch):
 )
 def test_format_figure(value, text):
     assert format_figure(value) == text
+
+
+# ---------------------------------------------------------------- a loss that does not fall
+
+
+def fresh(opt_fn: Any = None, n: int = 200, **kwargs: Any) -> Any:
+    x, y = items(n)
+    parts = list(zip(x.split(8), y.split(8), strict=True))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(N_IN, 50), nn.ReLU(), nn.Linear(50, 50), nn.ReLU(), nn.Linear(50, N_CLASSES))
+    return learner(
+        data=DataBunch(".", parts, parts[:2], target=Category([*"abc"])), model=model, opt_fn=opt_fn, **kwargs
+    )
+
+
+def test_a_first_epoch_that_does_not_lower_the_loss_is_remarked_once():
+    """0.5 suits gradient descent here, and not the default."""
+    learn = fresh()
+    words = r"after epoch 0 the loss is no better than at the start: .* with AdamW at learning rate 0.5. `learn.lr_find\(\)`"
+    with pytest.warns(UserWarning, match=words + r".*`opt_fn=\"sgd_momentum\"`") as said:
+        learn.fit(0.5, 2)
+    assert len(said) == 1
+    learn.fit(0.5, 1)  # once
+    fresh("sgd").fit(0.5, 1)
+    fresh().fit(2e-3, 1)
+    fresh(n=80).fit(0.5, 1)  # too early to tell
+
+
+def test_a_loss_that_stays_where_it_is_gets_a_line_under_the_table(capsys, monkeypatch):
+    monkeypatch.setenv("LEARNKIT_PROGRESS", "1")
+    for shown in (False, True):
+        learn = fresh("sgd", crit=lambda pred, y: pred.sum() * 0 + 1)
+        learn.show_progress = shown
+        learn.fit(1e-6, 1)
+        out = capsys.readouterr().out
+        words = "1.0000 in the first batch, now 1.0000, with SGD at learning rate 1e-06. `learn.lr_find()` suggests a rate.\n"
+        assert (words in out) == shown
+
+
+def test_a_model_with_loaded_weights_may_stay_where_it_is(tmp_path):
+    learn = fresh()
+    learn.fit(2e-3, 3)
+    learn.data.path = tmp_path
+    learn.save("a")
+    other = fresh(crit=lambda pred, y: pred.sum() * 0 + 1)
+    other.data.path = tmp_path
+    other.load("a")
+    other.fit(1e-9, 1)

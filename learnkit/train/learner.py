@@ -216,7 +216,7 @@ class Learner(Settable):
             Learning rate: one for all layer groups, one for each, or `slice(lo, hi)` spread geometrically. It is a rate of
             the optimizer: the default, AdamW, wants 1e-4 to 5e-3 as a rule. The course's 0.01 and 0.2 are for gradient
             descent (`opt_fn="sgd_momentum"`); `lr_find` measures what suits. A first epoch that does not lower the loss is
-            remarked.
+            remarked under the table of epochs.
         n_cycle : int
             Epochs if `cycle_len` is `None`, else cycles.
         wds : float, sequence of float or slice, optional

@@ -32,8 +32,6 @@ FIRST_LOOK = 20
 """Batches that the first epoch must have for its end to tell whether the loss falls at all."""
 FEWEST_ITEMS = 8
 """Items in the first batch from which on its loss says where the model began."""
-BLOWN_UP = 1.5
-"""How many times the first loss a later one must be for a warning rather than a line under the table."""
 ADAPTIVE_RATE = 0.005
 """Learning rates from here on are high for Adam and its kin."""
 
@@ -183,7 +181,7 @@ class Recorder(Callback):
             self._remark_if_no_better(run)
 
     def _remark_if_no_better(self, run: Run) -> None:
-        """Say so if the first epoch did not lower the loss; warn if it shot up meanwhile, as it does where the rate is too high."""
+        """Say so, where the table is shown, if the first epoch did not lower the loss."""
         start, last = self.losses[0], self.losses[-max(len(self.losses) // 4, 1) :]
         end = max(sum(last) / len(last), run.results.get("val_loss", -math.inf))
         if end < start or not self.lrs or run.running_loss.sizes[0] < FEWEST_ITEMS:
@@ -197,10 +195,9 @@ class Recorder(Callback):
             f"after epoch {run.epoch} the loss is no better than at the start: {format_figure(start)} in the first batch, now "
             f"{format_figure(end)}, with {name} at learning rate {rate:.3g}. `learn.lr_find()` suggests a rate.{adaptive}"
         )
-        if max(*self.losses, end) > BLOWN_UP * start:
-            run.remark(text)
-        elif any(isinstance(callback, ProgressTable) for callback in run.callbacks):
-            say(text)  # it may be on its way: embeddings that begin at the mean take their time
+        # No warning: it may be on its way, as embeddings that begin at the mean are, which take their time.
+        if any(isinstance(callback, ProgressTable) for callback in run.callbacks):
+            say(text)
 
     def cleanup_fit(self, run: Run) -> None:
         """Keep the losses of an epoch that was broken off, and as many rates."""

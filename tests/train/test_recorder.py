@@ -336,17 +336,24 @@ def fresh(opt_fn: Any = None, n: int = 200, **kwargs: Any) -> Any:
     )
 
 
-def test_a_first_epoch_that_does_not_lower_the_loss_is_remarked_once():
+def test_a_first_epoch_that_does_not_lower_the_loss_is_remarked_once(capsys, monkeypatch):
     """0.5 suits gradient descent here, and not the default."""
+    monkeypatch.setenv("LEARNKIT_PROGRESS", "1")
+
+    def said(learn: Any, lr: float, n: int = 1) -> str:
+        learn.show_progress = True
+        learn.fit(lr, n)
+        return capsys.readouterr().out
+
     learn = fresh()
-    words = r"after epoch 0 the loss is no better than at the start: .* with AdamW at learning rate 0.5. `learn.lr_find\(\)`"
-    with pytest.warns(UserWarning, match=words + r".*`opt_fn=\"sgd_momentum\"`") as said:
-        learn.fit(0.5, 2)
-    assert len(said) == 1
-    learn.fit(0.5, 1)  # once
-    fresh("sgd").fit(0.5, 1)
-    fresh().fit(2e-3, 1)
-    fresh(n=80).fit(0.5, 1)  # too early to tell
+    out = said(learn, 0.5, 2)
+    assert out.count("after epoch 0 the loss is no better than at the start: ") == 1
+    assert "with AdamW at learning rate 0.5. `learn.lr_find()` suggests a rate." in out
+    assert '`opt_fn="sgd_momentum"`' in out
+    assert "no better" not in said(learn, 0.5)  # once
+    assert "no better" not in said(fresh("sgd"), 0.5)
+    assert "no better" not in said(fresh(), 2e-3)
+    assert "no better" not in said(fresh(n=80), 0.5)  # too early to tell
 
 
 def test_a_loss_that_stays_where_it_is_gets_a_line_under_the_table(capsys, monkeypatch):
@@ -360,12 +367,12 @@ def test_a_loss_that_stays_where_it_is_gets_a_line_under_the_table(capsys, monke
         assert (words in out) == shown
 
 
-def test_a_model_with_loaded_weights_may_stay_where_it_is(tmp_path):
-    learn = fresh()
-    learn.fit(2e-3, 3)
-    learn.data.path = tmp_path
+def test_a_model_with_loaded_weights_may_stay_where_it_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LEARNKIT_PROGRESS", "1")
+    learn, other = fresh(), fresh(crit=lambda pred, y: pred.sum() * 0 + 1)
+    learn.data.path = other.data.path = tmp_path
     learn.save("a")
-    other = fresh(crit=lambda pred, y: pred.sum() * 0 + 1)
-    other.data.path = tmp_path
     other.load("a")
+    other.show_progress = True
     other.fit(1e-9, 1)
+    assert "no better" not in capsys.readouterr().out

@@ -99,7 +99,7 @@ def recipe(path: Path, out: Path, augment: Sequence[object], args: argparse.Name
 
     said = learn.interpret()
     print("\nmost confused (is, said, how often):", said.most_confused()[:3])
-    said.plot_confusion_matrix().figure.savefig(out / "confusion_matrix.png")  # type: ignore[union-attr]
+    said.plot_confusion_matrix().figure.savefig(out / "confusion_matrix.png")
     said.plot_most_incorrect(n=6).savefig(out / "most_incorrect.png")
     learn.cam(said.top_losses(6)[1]).plot().savefig(out / "cam.png")
     learn.report(out / "report.html")

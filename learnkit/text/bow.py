@@ -193,8 +193,8 @@ class TextClassifierData(DataBunch):
     >>> learner = md.dotprod_nb_learner()
     >>> with learner.no_progress():
     ...     results = learner.fit(0.02, 2, wds=1e-6, cycle_len=1)
-    >>> learner.predict_dl(md.bow_dl(veczr.transform(["not bad"]))).argmax()
-    np.int64(1)
+    >>> int(learner.predict_dl(md.bow_dl(veczr.transform(["not bad"]))).argmax())
+    1
     """
 
     def __init__(

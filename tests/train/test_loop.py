@@ -781,13 +781,13 @@ def test_the_loss_and_callbacks_may_have_parameters_in_the_optimizer():
 def test_lbfgs_takes_what_the_loop_gives_every_optimizer():
     """Clipping, a callback's penalty, decay; the loss that is reported is that before the step."""
     model, trace = plain_net(), Trace()
-    lo = LayerOptimizer(partial(optim.LBFGS, max_iter=4), model, 0.5, 0.01)
+    lo = LayerOptimizer(partial(optim.LBFGS, max_iter=4, line_search_fn="strong_wolfe"), model, 0.5, 0.01)
     x, y = items(20)
     first = F.cross_entropy(model(x), y).item()
     penalty = LossRegulariser(lambda pred, extra, loss: loss + 0 * pred.sum())
     quiet_fit(model, DataBunch(".", [(x, y)]), 8, lo.opt, F.cross_entropy, callbacks=[penalty, trace], clip=0.5)
     assert trace.losses[0] == pytest.approx(first)
-    assert trace.losses[-1] < first / 2
+    assert trace.losses[-1] < 0.8 * first
     with pytest.raises(TrainingError, match="cannot be accumulated: leave `accumulate` at 1"):
         quiet_fit(model, bunch(), 1, lo.opt, F.cross_entropy, accumulate=2)
     with pytest.raises(TrainingError, match="scaled gradients"):

@@ -29,6 +29,8 @@ def as_ratings(column: pd.Series) -> NDArray[np.float32]:
 
     if column.dtype.kind in "mM":
         raise DataError(f"column {column.name!r} must hold ratings; got the date or span {column.iloc[0]!r}.")
+    if column.dtype.kind == "c":
+        raise DataError(f"column {column.name!r} must hold ratings; got the complex number {column.iloc[0]!r}.")
     if column.dtype.kind not in "iufb":
         written = decoded(column).astype(object)
         try:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from learnkit.core.errors import CheckpointError, DataError
 from learnkit.core.listing import check_list
+from learnkit.data.labels import one_spelling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,13 +95,13 @@ class Vocabulary:
         alike = []
         for value in self.ids:
             if isinstance(value, str | int | float):
-                other = first.setdefault(str(value).strip(), value)
+                other = first.setdefault(one_spelling(str(value).strip()), value)
                 if other is not value:
                     alike.append((other, value))
         if alike:
             warnings.warn(
-                f"{len(alike)} {self.what} id(s) in column {column!r} differ from another one only in their type or in blanks "
-                f"around them, such as {alike[0][0]!r} and {alike[0][1]!r}; they count as different. Give the column one "
+                f"{len(alike)} {self.what} id(s) in column {column!r} differ from another one only in their type, in blanks "
+                f"around them or in how Unicode spells them, such as {alike[0][0]!r} and {alike[0][1]!r}; they count as different. Give the column one "
                 "type: pd.read_csv(..., dtype={column: str}).",
                 stacklevel=5,
             )

@@ -153,7 +153,10 @@ class CollabLearner(Learner):
             if not isinstance(user, bool):
                 raise TypeError("`predict` takes a user and an item, or neither to predict the validation set.")
             return super().predict(is_test or user)
+        user, item = _plain(user), _plain(item)
         many = [_is_many(user), _is_many(item)]
+        if isinstance(user, set | frozenset) and isinstance(item, set | frozenset):
+            raise TypeError("`user` and `item` are sets, which have no order: which belongs to which? Pass two lists.")
         if any(many) and not (all(many) and len(user) == len(item)):
             raise ValueError("`user` and `item` must be two single ids, or two lists of one length.")
         users = self._codes(self.data.users, user if all(many) else [user])
@@ -183,6 +186,7 @@ class CollabLearner(Learner):
         pandas.DataFrame
             `item`, `title`, `score`; best first, and fewer rows where fewer items are left.
         """
+        user = _plain(user)
         if _is_many(user):
             raise TypeError(f"`recommend` takes one user; for {len(user)} of them call `recommend_many`.")
         frame = self.recommend_many([user], n, exclude_seen, among=among)
@@ -595,8 +599,16 @@ def _only(
     return score
 
 
+def _plain(ids: Any) -> Any:
+    """Return ids as plain values where they are in a tensor, an array without axes, or a range."""
+    if isinstance(ids, Tensor) or (isinstance(ids, np.ndarray) and not ids.ndim):
+        return ids.tolist()
+    return list(ids) if isinstance(ids, range) else ids
+
+
 def _is_many(value: Any) -> bool:
-    return isinstance(value, list | set | np.ndarray) or hasattr(value, "to_numpy")
+    # A date of pandas' is one id, though it has `to_numpy` as columns do.
+    return isinstance(value, list | set | np.ndarray) or (hasattr(value, "to_numpy") and hasattr(value, "__len__"))
 
 
 def _several(ids: Iterable[Any]) -> list[Any]:
@@ -605,4 +617,4 @@ def _several(ids: Iterable[Any]) -> list[Any]:
         return [ids]
     if not isinstance(ids, Iterable):
         raise TypeError(f"expected a list of ids; got {ids!r}. For one write [{ids!r}].")
-    return list(ids.tolist()) if isinstance(ids, np.ndarray) else list(ids)
+    return list(ids.tolist()) if isinstance(ids, np.ndarray | Tensor) else list(ids)

@@ -30,8 +30,12 @@ WHOLE = r"-?[1-9][0-9]{0,17}|0"
 
 
 def check_columns(columns: Sequence[object] | pd.Index, names: Sequence[str], where: str) -> None:
-    """Raise `DataError` if a column is missing; those that are there are named."""
+    """Raise `DataError` if a column is missing, where those that are there are named, or is there twice."""
+    if getattr(columns, "nlevels", 1) > 1:
+        raise DataError(f"the columns of {where} have several levels; join their names into one first.")
     for name in names:
+        if list(columns).count(name) > 1:
+            raise DataError(f"{where} has several columns called {name!r}; rename or drop one of each.")
         if name not in columns:
             raise DataError(f"{where} has no column {name!r}; it has: {', '.join(map(repr, list(columns)[:12]))}.")
 

@@ -17,6 +17,7 @@ __all__ = [
     "OWN_FOLDERS",
     "PathLike",
     "all_files",
+    "as_path",
     "atomic_path",
     "check_encoding",
     "find_files",
@@ -33,6 +34,15 @@ OWN_FOLDERS = ("models", "tmp")
 
 # A folder of somebody else's, a disk that is read only, a file where a folder is meant.
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
+
+def as_path(name: str, value: PathLike) -> Path:
+    """Return an argument that names a file or folder as a path, or say what it must be."""
+    if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
+        raise TypeError(f"`{name}` must be a name or path, as text or a `pathlib.Path`; got {value!r:.60}.")
+    if not os.fspath(value).strip():
+        raise ValueError(f"`{name}` must be a name or path; got the empty text {os.fspath(value)!r}.")
+    return Path(value)
 
 
 def find_files(folder: PathLike, extensions: Collection[str]) -> list[Path]:

@@ -24,7 +24,7 @@ def is_missing(label: Any) -> bool:
         return label is None or bool(label != label)  # only a missing value differs from itself
     except TypeError:  # pandas' NA does not even say that
         return True
-    except ValueError:  # an array
+    except (RuntimeError, ValueError):  # a tensor or an array
         return False
 
 

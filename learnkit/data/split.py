@@ -273,7 +273,10 @@ def check_val_idxs(val_idxs: ArrayLike, n: int) -> NDArray[np.int64]:
     """Return `val_idxs` as an index array, or say what is wrong with them for `n` items."""
     idxs = np.asarray(val_idxs)
     if idxs.ndim != 1 or (len(idxs) and idxs.dtype.kind not in "iu"):
-        raise DataError(f"`val_idxs` must be a list of whole numbers; got shape {idxs.shape}, dtype {idxs.dtype}.")
+        hint = " Of a mask take the places: np.flatnonzero(mask)." if idxs.dtype == bool else ""
+        raise DataError(
+            f"`val_idxs` must be a list of whole numbers; got shape {idxs.shape}, dtype {idxs.dtype}.{hint}"
+        )
     idxs = idxs.astype(np.int64)
     if len(idxs) and not (-n <= idxs.min() and idxs.max() < n):
         raise DataError(f"`val_idxs` must be in 0..{n - 1} for {n} items; got {idxs.min()}..{idxs.max()}.")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from learnkit.core.errors import DataError
 from learnkit.core.listing import check_list, one_or_list
-from learnkit.data.labels import as_labels, classes_of, one_spelling, several_labels
+from learnkit.data.labels import as_labels, classes_of, is_missing, one_spelling, several_labels
 from learnkit.data.shapes import align_classes, align_values
 
 __all__ = ["Category", "MultiCategory", "Real", "Target", "target_from_data", "target_to_data"]
@@ -116,12 +116,7 @@ class Category(Target):
             Naming the labels that are no class, or are missing.
         """
         labels = as_labels(labels)
-        codes, unknown = _codes(self.classes, labels)
-        if unknown:
-            raise DataError(
-                f"label(s) {', '.join(unknown[:5])} are not among the {self.c} training classes "
-                f"({_some(self.classes)}). Add training items of that class, or leave these items out."
-            )
+        codes = _codes(self.classes, labels, "Add training items of that class, or leave these items out.")
         return np.array([codes[label] for label in labels], dtype=np.int64)
 
     def loss(self, pred: Tensor, y: Tensor) -> Tensor:
@@ -187,12 +182,11 @@ class MultiCategory(Target):
             Naming the labels that are no class.
         """
         labels = several_labels(labels)
-        codes, unknown = _codes(self.classes, [label for item in labels for label in item])
-        if unknown:
-            raise DataError(
-                f"label(s) {', '.join(unknown[:5])} are not among the {self.c} training classes "
-                f"({_some(self.classes)}). Add training items with that label, or leave it out."
-            )
+        codes = _codes(
+            self.classes,
+            [label for item in labels for label in item],
+            "Add training items with that label, or leave it out.",
+        )
         rows = np.zeros((len(labels), self.c), dtype=np.float32)
         for row, item in zip(rows, labels, strict=True):
             row[[codes[label] for label in item]] = 1
@@ -267,14 +261,18 @@ class Real(Target):
             if isinstance(labels, np.ndarray) and labels.ndim
             else check_list("labels", labels, "numbers", error=DataError)
         )
+        if isinstance(given, list):  # pandas' NA is no number for NumPy
+            given = [np.nan if is_missing(value) else value for value in given]
         try:
-            values = np.asarray(given, dtype=np.float32)
+            with np.errstate(over="ignore"):  # what single precision cannot hold is named below
+                values = np.asarray(given, dtype=np.float32)
         except (TypeError, ValueError) as exc:
             raise DataError(f"a regression needs numbers as targets: {exc}.") from exc
         bad = np.flatnonzero(~np.isfinite(values).all(tuple(range(1, values.ndim))))
         if len(bad):
             raise DataError(
-                f"{len(bad)} target(s) are missing or infinite, the first is item {bad[0]}. Drop or fill them."
+                f"{len(bad)} target(s) are missing, infinite or beyond 3.4e38, the first is item {bad[0]}. Drop or fill "
+                "them."
             )
         return values
 
@@ -327,12 +325,23 @@ def target_from_data(data: dict[str, Any] | None) -> Target | None:
     raise DataError(f"what is predicted is a {data['kind']}, which is not one of learnkit's targets; pass `target=`.")
 
 
-def _codes(classes: Sequence[Any], labels: Iterable[Any]) -> tuple[dict[Any, int], list[str]]:
-    """Return the number of each distinct label, and those that are no class, compared in one spelling."""
+def _codes(classes: Sequence[Any], labels: Iterable[Any], advice: str) -> dict[Any, int]:
+    """Return the number of each distinct label, compared in one spelling, or name those that are no class."""
     numbers = {one_spelling(name): code for code, name in enumerate(classes)}
     distinct = set(labels)
     codes = {label: numbers[spelt] for label in distinct if (spelt := one_spelling(label)) in numbers}
-    return codes, sorted(str(label) for label in distinct - codes.keys())
+    unknown = distinct - codes.keys()
+    if not unknown:
+        return codes
+    if {str(label) for label in unknown} & {str(name) for name in classes}:  # the number 1 and the text "1"
+        raise DataError(
+            f"label(s) {_some(sorted(map(repr, unknown)), 5)} are not among the {len(classes)} training classes, which are of "
+            f"another type: {_some([repr(name) for name in classes])}. Give both one type, `[str(label) for label in labels]`."
+        )
+    raise DataError(
+        f"label(s) {', '.join(sorted(map(str, unknown))[:5])} are not among the {len(classes)} training classes "
+        f"({_some(classes)}). {advice}"
+    )
 
 
 NO_PROBABILITIES = (
@@ -360,6 +369,8 @@ def _check_classes(classes: Sequence[Any], *, at_least: int) -> list[Any]:
     names = check_list("classes", classes, "names", error=DataError)
     if len(names) < at_least:
         raise DataError(f"a classifier needs at least {at_least} classes; got {len(names)} ({_some(names)}).")
+    if any(map(is_missing, names)):
+        raise DataError(f'`classes` must be names; one is missing: {_some(names)}. Leave it out, or call it "missing".')
     spelt = [one_spelling(name) for name in names]
     if len(set(spelt)) != len(spelt):
         twice = sorted({str(name) for name in spelt if spelt.count(name) > 1})
@@ -367,5 +378,5 @@ def _check_classes(classes: Sequence[Any], *, at_least: int) -> list[Any]:
     return names
 
 
-def _some(names: Sequence[Any]) -> str:
-    return ", ".join(str(name) for name in names[:8]) + (", ..." if len(names) > 8 else "")
+def _some(names: Sequence[Any], most: int = 8) -> str:
+    return ", ".join(str(name) for name in names[:most]) + (", ..." if len(names) > most else "")

@@ -283,6 +283,9 @@ def _target(series: pd.Series[Any], name: Any) -> NDArray[Any]:
         return series.to_numpy(dtype=object)
     if kind == "number":
         values = as_numbers(series, name)  # refuses infinite values
-        whole = pd.api.types.is_integer_dtype(series.dtype)
-        return series.to_numpy(dtype=np.int64) if whole else values
+        if not pd.api.types.is_integer_dtype(series.dtype):
+            return values
+        # Whole numbers from 2**63 on would turn negative in the signed type.
+        unsigned = pd.api.types.is_unsigned_integer_dtype(series.dtype)
+        return series.to_numpy(dtype=np.uint64 if unsigned else np.int64)
     return series.to_numpy(dtype=bool)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, check_choice, check_positive
+from learnkit.core.listing import check_list
 from learnkit.core.old_names import old_arguments
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
@@ -288,7 +289,7 @@ class TextData(DataBunch):
         DataError
             If texts and labels differ in number, a label is missing, or one of the validation set is unknown.
         """
-        given = list(splits)
+        given = check_list("splits", splits, "pairs (texts, labels)", error=DataError)
         if len(given) > 3 or not all(
             part is None or (isinstance(part, tuple | list) and len(part) == 2) for part in given
         ):

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from learnkit import __version__
 from learnkit.core.errors import CheckpointError
-from learnkit.data.files import PathLike, atomic_path
+from learnkit.data.files import PathLike, as_path, atomic_path
 
 __all__ = ["Archive", "digest", "pack", "read_archive", "unpack", "write_archive"]
 
@@ -117,7 +117,7 @@ def write_archive(path: PathLike, kind: str, weights: Mapping[str, Tensor], stat
         },
         "parts": {name: {"size": len(data), "sha256": _sha256(data)} for name, data in parts.items()},
     }
-    target = Path(path)
+    target = as_path("path", path)
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as file:
         for name, data in {MANIFEST: json.dumps(manifest, indent=1).encode(), **parts}.items():
             # With a date of its own, writing the same twice would not give the same bytes.
@@ -133,10 +133,14 @@ def read_archive(path: PathLike, kind: str) -> Archive:
     CheckpointError
         If the file is missing, damaged, of another kind or format, or not one that `write_archive` writes.
     """
-    target = Path(path)
+    target = as_path("path", path)
+    if target.is_dir():
+        raise CheckpointError(f"{target} is a folder, and a file is expected: one that `learn.export` wrote.")
     if not target.is_file():
         near = sorted(p.name for p in target.parent.glob("*") if p.is_file())[:8] if target.parent.is_dir() else []
         raise CheckpointError(f"there is no file {target}. Its folder holds: {', '.join(near) or '(nothing)'}.")
+    if target.suffix == ".safetensors":
+        raise CheckpointError(f"{target} holds weights alone: make the learner, then `learn.load` them.")
     try:
         with open(target, "rb") as opened:
             manifest, parts = _read_parts(opened, target, kind)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from learnkit.core.errors import CheckpointError
-from learnkit.data.files import PathLike, atomic_path
+from learnkit.data.files import PathLike, as_path, atomic_path
 from learnkit.train.lazy import is_incomplete
 
 __all__ = ["FOREIGN", "found_weights", "load_model", "read_meta", "read_weights", "save_model", "weights_path"]
@@ -29,7 +29,7 @@ _KEY = "learnkit"
 
 def weights_path(path: PathLike) -> Path:
     """Return `path` with `.safetensors` added, unless it ends so."""
-    target = Path(path)
+    target = as_path("path", path)
     return target if target.suffix == ".safetensors" else target.with_name(target.name + ".safetensors")
 
 
@@ -39,7 +39,7 @@ FOREIGN = (".pth", ".pt", ".bin")
 
 def found_weights(path: PathLike) -> Path:
     """Return the file that `path` names: as `weights_path` has it, or one of PyTorch's own that is there."""
-    target = Path(path)
+    target = as_path("path", path)
     ours = weights_path(target)
     return target if target.suffix in FOREIGN and target.is_file() and not ours.is_file() else ours
 
@@ -171,7 +171,7 @@ def read_weights(path: PathLike) -> dict[str, Tensor]:
     CheckpointError
         If it is missing, damaged, or holds anything that would have to be executed.
     """
-    target = Path(path)
+    target = as_path("path", path)
     target = target if target.is_file() or not weights_path(target).is_file() else weights_path(target)
     if target.suffix == ".safetensors":
         tensors, header = _read(target)

@@ -31,7 +31,7 @@ from learnkit.core.settable import Settable
 from learnkit.data.batches import bind_inputs
 from learnkit.data.bunch import DataBunch
 from learnkit.data.check import check_data, first_batch
-from learnkit.data.files import PathLike
+from learnkit.data.files import PathLike, as_path
 from learnkit.data.joining import batch_len
 from learnkit.data.labels import one_spelling
 from learnkit.data.loaders import generators, n_batches, split_batch
@@ -872,7 +872,7 @@ class Learner(Settable):
             If the file is missing, damaged, a pickle, from another architecture (the layers are named), or of a learner
             whose data was prepared differently or has as many classes of other names or in another order.
         """
-        file = found_weights(self.models_path / Path(name))
+        file = found_weights(self.models_path / as_path("name", name))
         self._check_same_classes(file)
         saved, own = read_meta(file).get("identity") or {}, self._identity()
         differ = [part for part in own if saved.get(part, own[part]) != own[part]]
@@ -963,7 +963,7 @@ class Learner(Settable):
         >>> again.data.classes, bool((again.model.weight == learn.model.weight).all())
         (['no', 'yes'], True)
         """
-        target = Path(file)
+        target = as_path("file", file)
         target = target if target.suffix == ".learnkit" else target.with_name(target.name + ".learnkit")
         weights, rest = model_state(self.model)
         own_loss = not _is_loss_of(self.crit, self.data.target)
@@ -1221,7 +1221,7 @@ class Learner(Settable):
         return self.data.target.to_proba(to_np(preds))
 
     def _weights_file(self, name: PathLike) -> Path:
-        return weights_path(self.models_path / Path(name))
+        return weights_path(self.models_path / as_path("name", name))
 
 
 def _is_loss_of(crit: Any, target: Target | None) -> bool:

@@ -26,6 +26,7 @@ from learnkit.core.precision import Autocast, autocast_for
 from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.joining import batch_len
 from learnkit.data.loaders import DeviceLoader, generators, n_batches
+from learnkit.data.shapes import differ_by_ones
 from learnkit.data.targets import Target
 from learnkit.train.callbacks import LossRegulariser
 from learnkit.train.events import Callback, Cancel, bind_events, check_callbacks
@@ -33,7 +34,7 @@ from learnkit.train.failures import explain, from_outside
 from learnkit.train.firstlook import FirstLook
 from learnkit.train.foreign import columns_of
 from learnkit.train.lazy import complete
-from learnkit.train.losses import Activation, Reading, aligner, check_activation, gets_whole, read
+from learnkit.train.losses import Activation, Reading, aligner, check_activation, gets_whole, is_own, read
 from learnkit.train.metric import Metric
 from learnkit.train.metrics import MetricLike, as_metrics, figures_of
 from learnkit.train.recorder import ProgressTable, RunningLoss
@@ -548,7 +549,7 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
     """Compute `run.pred`, `run.extra` and `run.loss` from `run.xs` and `run.y`, with their events."""
     try:
         output = forward(*run.xs)
-    except (RuntimeError, TypeError, ValueError, IndexError) as exc:
+    except _MISFIT as exc:
         if from_outside(exc):
             raise
         where = f"batch {run.batch} of epoch {run.epoch}"
@@ -562,14 +563,14 @@ def forward_pass(run: Run, forward: Callable[..., Any]) -> None:
             run.loss = run.pred.loss(run.crit, run.y)
         else:
             run.loss = run.crit(run.pred, run._align(run.pred, run.y))
-    except (RuntimeError, TypeError, ValueError, IndexError) as exc:
+    except _MISFIT as exc:
         if from_outside(exc):
             raise
         raise TrainingError(
             f"the loss {_name(run.crit)} does not fit: the model gave {describe(run.pred)}, the target is "
-            f"{describe(run.y)}.{_loss_hint(run.pred, run.y)} {exc}"
+            f"{describe(run.y)}.{_loss_hint(run, exc)} {exc}"
         ) from exc
-    if not isinstance(run.loss, Tensor) or run.loss.ndim:
+    if not isinstance(run.loss, Tensor) or run.loss.ndim or run.loss.is_complex():
         raise TrainingError(
             f"the loss {_name(run.crit)} must return one number as a tensor, the mean over the batch; it returned "
             f"{describe(run.loss)}."
@@ -651,25 +652,43 @@ def _name(crit: Any) -> str:
 def _model_hint(run: Run, exc: Exception) -> str:
     if "more than 1 value per channel" in str(exc):
         return " Batch norm cannot train on a single item: use a larger batch size, or `drop_last=True` in the loader."
+    if any(hasattr(x, "__array__") and not isinstance(x, Tensor) for x in run.xs):
+        return " The inputs of a batch must be tensors: `torch.as_tensor(x)` in the loader."
     p = next((p for p in run.model.parameters() if p.is_floating_point()), None)
     other = [x for x in run.xs if isinstance(x, Tensor) and p is not None and x.dtype not in (p.dtype, torch.int64)]
     return " The model's weights are float32: give it `x.float()`." if other else ""
 
 
-def _loss_hint(pred: Any, y: Any) -> str:
-    if not (isinstance(pred, Tensor) and isinstance(y, Tensor)):
-        return ""
-    if y.is_floating_point() and pred.ndim == 2 and y.ndim == 1 and pred.shape[1] > 1:
+def _loss_hint(run: Run, exc: Exception) -> str:
+    pred, y = run.pred, run.y
+    if is_own(run.crit) and not (isinstance(pred, Tensor) and isinstance(y, Tensor)):
+        return ""  # only whoever wrote it knows what it takes
+    if not isinstance(y, Tensor):
+        return (
+            " The target of a batch must be a tensor: `torch.as_tensor(y)` in the loader, class names as their numbers."
+        )
+    if not isinstance(pred, Tensor):
+        return (
+            " The losses of the library and of PyTorch take a tensor: return that, or pass a `crit=` that takes it out."
+        )
+    several = pred.ndim == 2 and pred.shape[1] > 1
+    if y.is_floating_point() and several and y.ndim == 1:
         return " Class targets must be whole numbers: use `y.long()`, or give the model one output for a regression."
-    if y.dtype in (torch.int8, torch.int16, torch.int32) and pred.ndim == 2 and pred.shape[1] > 1:
-        return " Class targets must be 64-bit: use `y.long()`."
-    if not y.is_floating_point() and pred.numel() == y.numel():
+    if y.dtype in (torch.bool, torch.int8, torch.int16, torch.int32) and several and y.ndim == 1:
+        return " Class targets must be 64-bit whole numbers: use `y.long()`."
+    if "out of bounds" in str(exc) and pred.ndim >= 2 and y.numel():
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= pred.shape[1]:
+            outside = low if low < 0 else high
+            only = "class 0 only" if pred.shape[1] == 1 else f"classes 0 to {pred.shape[1] - 1}"
+            return f" The target holds class {outside}, but the model scores {only}."
+    if not y.is_floating_point() and (pred.shape == y.shape or differ_by_ones(pred.shape, y.shape)):
         return " This loss needs decimal targets: use `y.float()`."
-    if not y.is_floating_point() and pred.ndim == 2 and y.ndim == 1 and y.numel() and int(y.max()) >= pred.shape[1]:
-        return f" The target holds class {int(y.max())}, but the model scores classes 0 to {pred.shape[1] - 1}."
     return ""
 
 
+_MISFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What a model or loss raises that is given something else than it expects."""
 _NO_BATCHES = (
     "the {} loader is empty: it gave no batch. Check that the data set is not empty, and with `drop_last=True` that it "
     "holds at least one full batch. A generator can be used only once: give a list or a loader. Without validation, "

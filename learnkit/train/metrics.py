@@ -170,7 +170,14 @@ def _as_metric(metric: MetricLike) -> Metric:
             raise ValueError(f"unknown metric {metric!r}. {hint}Known are: {', '.join(METRICS)}. A function works too.")
         return copy.deepcopy(METRICS[metric])
     if isinstance(metric, type):
-        return _as_metric(metric())
+        try:
+            made = metric()
+        except TypeError as exc:
+            raise TypeError(
+                f"the metric {metric.__name__} is a class that cannot be made without arguments ({exc}); pass an instance, "
+                f"{metric.__name__}(...)."
+            ) from exc
+        return _as_metric(made)
     if isinstance(metric, Metric):
         return copy.deepcopy(metric)
     if all(callable(getattr(metric, name, None)) for name in ("update", "compute", "reset")):

@@ -145,7 +145,12 @@ def spread(name: str, value: LRs, n: int, groups: Sequence[LayerGroup] | None = 
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         values = [float(value)] * n
     else:
-        values = [float(v) for v in np.asarray(value, dtype=float).reshape(-1)]
+        try:
+            if value is None:
+                raise TypeError("None")
+            values = [float(v) for v in np.asarray(value, dtype=float).reshape(-1)]
+        except (TypeError, ValueError) as exc:
+            raise TypeError(f"`{name}` must be a number, a list of numbers or a slice; got {value!r:.60}.") from exc
     if len(values) != n:
         listing = "".join(f"\n  {i}: {name}" for i, name in enumerate(group_names(groups or [])))
         raise ValueError(f"`{name}` must be one number or {n}, one per layer group; got {len(values)}.{listing}")

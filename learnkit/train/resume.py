@@ -23,7 +23,7 @@ from torch.nn.parameter import is_lazy
 from learnkit.core.errors import CheckpointError, check_positive, warn_once
 from learnkit.core.layers import batch_norms, note_trainable
 from learnkit.core.preserve import module_tensors, random_state, set_random_state
-from learnkit.data.files import PathLike
+from learnkit.data.files import PathLike, as_path
 from learnkit.data.loaders import DeviceLoader, fast_forward, generators
 from learnkit.train.archive import Archive, read_archive, write_archive
 from learnkit.train.checkpoint import check_complete, check_same_layers
@@ -87,7 +87,11 @@ class Checkpoints:
     ) -> None:
         seconds = every.total_seconds() if isinstance(every, timedelta) else None
         check_positive("every", every if seconds is None else seconds, integer=seconds is None)  # type: ignore[arg-type]
-        self.folder, self.every, self.keep = Path(folder), every, int(check_positive("keep", keep, integer=True))
+        self.folder, self.every, self.keep = (
+            as_path("checkpoint", folder),
+            every,
+            int(check_positive("keep", keep, integer=True)),
+        )
         self.call = dict(call or {})
         self.saved: Archive | None = None
         self._kept: list[Path] = []  # those of this fit, in the order in which they go
@@ -104,7 +108,7 @@ class Checkpoints:
         CheckpointError
             If there is none.
         """
-        files = _files(Path(folder))
+        files = _files(as_path("folder", folder))
         if not files:
             raise CheckpointError(
                 f"there is no checkpoint in {folder}: the fit was not begun with `checkpoint={str(folder)!r}`, or was "
@@ -275,7 +279,7 @@ def latest_checkpoint(folder: PathLike) -> Path | None:
     >>> latest_checkpoint("no/such/folder") is None
     True
     """
-    return next(reversed(_files(Path(folder))), None)
+    return next(reversed(_files(as_path("folder", folder))), None)
 
 
 def model_state(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -568,14 +568,15 @@ class ImageClassifierData(DataBunch):
         target: Any = None
         for name, (x, y) in parts.items():
             labelled = _numbers(y) if continuous else labels_from_array(y, classes, where=f"the targets of `{name}`")
-            if len(np.asarray(x)) != len(labelled.labels):
+            pictures = _one_array(x, name)
+            if len(pictures) != len(labelled.labels):
                 raise DataError(
-                    f"`{name}` must hold one target per picture: got {len(np.asarray(x))} pictures, "
+                    f"`{name}` must hold one target per picture: got {len(pictures)} pictures, "
                     f"{len(labelled.labels)} targets."
                 )
             if not len(labelled.labels):
                 raise DataError(f"`{name}` is empty.")
-            xs.append(np.asarray(x))
+            xs.append(pictures)
             labels.append(labelled.labels)
             target = target or labelled.target or _categories(labelled.labels, name)
         encoded = [target.encode(part) for part in labels]
@@ -632,6 +633,21 @@ def _categories(labels: Sequence[Any], where: object) -> Category:
         only = f"only {names[0]!r}" if names else "no picture that can be read"
         raise DataError(f"a classifier needs pictures of at least two classes; {where} has {only}.")
     return Category(names)
+
+
+def _one_array(x: Any, name: str) -> NDArray[Any]:
+    """Return pictures as one array, or say that they have no one size."""
+    try:
+        pictures = np.asarray(x)
+    except ValueError as exc:
+        sizes = sorted({str(np.shape(picture)) for picture in x})
+        raise DataError(
+            f"the pictures of `{name}` must have one shape to be an array; there are {', '.join(sizes[:4])}. Resize them, or "
+            "save them as files and use `from_paths` or `from_names_and_array`."
+        ) from exc
+    if not pictures.ndim:
+        raise DataError(f"`{name}` must be a pair (pictures, targets); its pictures are {type(x).__name__} {x!r:.60}.")
+    return pictures
 
 
 def _floats(x: NDArray[Any]) -> torch.Tensor:

@@ -229,6 +229,8 @@ def labels_from_array(y: ArrayLike, classes: Sequence[Any] | None, *, where: str
         values = np.asarray(y)
     except ValueError as exc:
         raise DataError(f"{where} must hold one label, or one number per class, for each picture: {exc}") from exc
+    if values.dtype.kind == "U" and not hasattr(y, "dtype"):
+        values = np.asarray(y, dtype=object)  # of a list of 1 and "1" NumPy makes two equal texts
     names = None if classes is None else list(classes)
     if values.ndim == 2 and values.shape[1] == 1 and (names is None or len(names) != 1):
         values = values[:, 0]

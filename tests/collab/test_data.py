@@ -285,3 +285,20 @@ def test_pairs_to_predict_of_someone_whose_ratings_are_held_out_are_said():
     assert [remark for remark in data.check() if "`val_dl`" in remark] == [
         "`val_dl`: 1 of 1 rows have an item without a training rating; they are predicted with the mean embedding."
     ]
+
+
+def test_columns_that_are_no_ratings_or_not_one_are_refused(tmp_path):
+    frame = pd.DataFrame({"u": [1, 1, 2], "i": [1, 2, 1], "r": [1.0, 2, 3]})
+    make = CollabFilterDataset.from_data_frame
+    with pytest.raises(DataError, match="column 'r' must hold ratings; got the complex number"):
+        make(tmp_path, frame.assign(r=frame.r * 1j), "u", "i", "r")
+    with pytest.raises(DataError, match="several columns called 'u'"):
+        make(tmp_path, pd.concat([frame, frame[["u"]]], axis=1), "u", "i", "r")
+    with pytest.raises(DataError, match="the columns of the frame have several levels"):
+        make(tmp_path, frame.set_axis(pd.MultiIndex.from_product([["a"], "uir"]), axis=1), "u", "i", "r")
+
+
+def test_ids_that_unicode_spells_in_two_ways_are_named(tmp_path):
+    frame = pd.DataFrame({"u": ["\u00e9", "e\u0301", "a"], "i": [1, 2, 1], "r": [1.0, 2, 3]})
+    with pytest.warns(UserWarning, match="in how Unicode spells them"):
+        CollabFilterDataset.from_data_frame(tmp_path, frame, "u", "i", "r")

@@ -402,3 +402,21 @@ def test_other_ratings_of_the_same_users_and_items(cf, ratings):
     other = CollabFilterDataset.from_data_frame(cf.path, ratings[::-1], "user", "item", "rating")
     with pytest.raises(DataError, match="other users or items than the model, or another order"):
         learn.set_data(other.get_data())
+
+
+def test_ids_are_dates_tensors_or_ranges(tmp_path):
+    days = pd.to_datetime(["2020-01-01", "2020-01-02"] * 4)
+    for users in (days, days.tz_localize("Asia/Tokyo")):
+        frame = pd.DataFrame({"u": users, "i": [0, 0, 1, 1, 2, 2, 3, 3], "r": [1.0, 5, 2, 4, 3, 3, 4, 2]})
+        learn = CollabFilterDataset.from_data_frame(tmp_path, frame, "u", "i", "r").get_learner(2, val_idxs=[])
+        assert learn.predict(users[0], 1) == pytest.approx(float(learn.predict([users[0]], [1])[0]))
+        assert len(learn.recommend(users[0], 2, exclude_seen=False)) == 2
+    frame["u"] = [0, 1] * 4
+    learn = CollabFilterDataset.from_data_frame(tmp_path, frame, "u", "i", "r").get_learner(2, val_idxs=[])
+    wanted = learn.predict([0, 1], [2, 3])
+    assert np.array_equal(learn.predict(torch.tensor([0, 1]), torch.tensor([2, 3])), wanted)
+    assert np.array_equal(learn.predict(range(2), range(2, 4)), wanted)
+    assert learn.predict(torch.tensor(0), np.array(2)) == pytest.approx(float(wanted[0]))
+    assert len(learn.recommend_many(torch.tensor([0, 1]), 1, exclude_seen=False)) == 2
+    with pytest.raises(TypeError, match="sets, which have no order"):
+        learn.predict({0, 1}, {2, 3})

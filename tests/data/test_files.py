@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from learnkit.core.errors import DataError
-from learnkit.data.files import atomic_path, find_files, subfolders
+from learnkit.data.files import as_path, atomic_path, find_files, subfolders
 
 
 def touch(root: Path, *names: str) -> list[Path]:
@@ -99,3 +99,14 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
         temporary.write_text("new")
     monkeypatch.undo()
     assert contents(tmp_path) == {"file": "old"}
+
+
+@pytest.mark.parametrize("name", [None, 3, b"x"])
+def test_what_is_no_path_is_refused(name):
+    with pytest.raises(TypeError, match=r"`file` must be a name or path, as text or a `pathlib.Path`; got"):
+        as_path("file", name)
+
+
+def test_an_empty_name_is_no_path():
+    with pytest.raises(ValueError, match="got the empty text"):
+        as_path("file", " ")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -115,3 +116,23 @@ def test_regression_targets_must_be_numbers(labels: Any, message: str) -> None:
 @pytest.mark.parametrize("target", [Category(list("ab")), MultiCategory(list("ab")), Real()])
 def test_no_labels_encode_to_no_targets(target: Target) -> None:
     assert len(target.encode([])) == 0
+
+
+def test_a_number_is_told_from_the_text_that_looks_like_it():
+    with pytest.raises(DataError, match=r"label\(s\) 1, 2 are not .* of another type: '1', '2'. Give both one type"):
+        Category(["1", "2"]).encode([1, 2])
+    with pytest.raises(DataError, match=r"label\(s\) '1' are not .* of another type: 1, 2"):
+        MultiCategory([1, 2]).encode([["1"]])
+
+
+@pytest.mark.parametrize("classes", [[None, "a"], [float("nan"), 1], [pd.NA, "a"]])
+def test_a_missing_class_is_refused(classes):
+    for target in (Category, MultiCategory):
+        with pytest.raises(DataError, match="`classes` must be names; one is missing"):
+            target(classes)
+
+
+@pytest.mark.parametrize("values", [pd.array([1, None], "Int64"), [1, pd.NA], [1, None], [1, 10**40]])
+def test_a_number_that_is_missing_or_too_large_is_named_by_its_item(values):
+    with pytest.raises(DataError, match=r"1 target\(s\) are missing, infinite or beyond 3.4e38, the first is item 1"):
+        Real().encode(values)

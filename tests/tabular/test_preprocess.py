@@ -268,3 +268,10 @@ def test_lists_of_names_may_be_an_index_or_an_array(trn):
     kinds: list[Any] = [pd.Index(["Age"]), np.array(["Age"]), ("Age",)]
     for names in kinds:
         assert "Age" not in proc_df(trn, "Sales", skip_flds=names)[0]
+
+
+def test_targets_beyond_the_signed_integers_keep_their_sign():
+    ids = np.array([2**63 + 5, 2**63 + 6], dtype=np.uint64)
+    for column in (ids, pd.array(ids, "UInt64")):
+        y = proc_df(pd.DataFrame({"x": [1.0, 2.0], "y": column}), "y")[1]
+        assert y.tolist() == [2**63 + 5, 2**63 + 6]

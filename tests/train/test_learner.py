@@ -40,6 +40,7 @@ from learnkit import (
     TrainingError,
     WeightAverage,
     fit,
+    load_learner,
     validate,
 )
 from learnkit.train.events import EVENTS
@@ -670,3 +671,17 @@ def test_the_events_of_a_validation():
 
     with pytest.raises(TrainingError, match="a callback ended the validation before its end"):
         validate(model, batches(16, 8), F.cross_entropy, callbacks=[Ends()])
+
+
+def test_names_of_files_are_looked_at(tmp_path):
+    learn = Learner(DataBunch(tmp_path, [(torch.randn(4, 3), torch.randn(4, 1))]), nn.Linear(3, 1), crit=F.mse_loss)
+    for call in (learn.save, learn.load, learn.export, load_learner, lambda name: learn.fit(1e-2, 1, checkpoint=name)):
+        with pytest.raises(TypeError, match="must be a name or path"):
+            call(3)
+        with pytest.raises(ValueError, match="empty text"):
+            call("")
+    assert not list(tmp_path.glob("*.safetensors"))  # the folder's own name is none
+    with pytest.raises(CheckpointError, match=r"is a folder, and a file is expected"):
+        load_learner(tmp_path)
+    with pytest.raises(CheckpointError, match=r"holds weights alone: make the learner, then `learn.load`"):
+        load_learner(learn.save("some"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +18,12 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from learnkit import (
     Callback,
+    Category,
     CosAnneal,
     DataBunch,
     DataError,
     LayerOptimizer,
+    Learner,
     LossRegulariser,
     Real,
     TrainingError,
@@ -792,3 +795,52 @@ def test_lbfgs_takes_what_the_loop_gives_every_optimizer():
         quiet_fit(model, bunch(), 1, lo.opt, F.cross_entropy, accumulate=2)
     with pytest.raises(TrainingError, match="scaled gradients"):
         Closure(Run(model, lo.opt, F.cross_entropy, 1, ()), lambda: None, accumulate=1, fp16=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (lambda out: {"scores": out}, "gave {scores: float32"),
+        (lambda out: [out], "gave [float32"),
+        (lambda out: None, "gave NoneType"),
+        (lambda out: (), r"gave []"),
+    ],
+)
+def test_what_the_losses_of_the_library_cannot_take_is_said(answer, word):
+    model = nn.Linear(3, 2)
+    model.register_forward_hook(lambda module, args, out: answer(out))
+    learn = Learner(DataBunch(".", [(torch.randn(4, 3), torch.arange(4) % 2)], target=Category(["a", "b"])), model)
+    with pytest.raises(TrainingError, match=re.escape(word)) as error:
+        learn.fit(1e-2, 1)
+    assert "take a tensor: return that, or pass a `crit=`" in str(error.value)
+    assert error.value.__cause__ is not None or answer(1) == ()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "y", "word"),
+    [
+        (2, ["a", "b", "a", "b"], "The target of a batch must be a tensor"),
+        (2, torch.tensor([0, -1, 0, 1]), "The target holds class -1, but the model scores classes 0 to 1"),
+        (1, torch.tensor([0, 1, 0, 1]), "The target holds class 1, but the model scores class 0 only"),
+        (2, torch.tensor([0, 1, 0]), r"batch_size \(4\)"),
+    ],
+)
+def test_targets_that_a_loss_cannot_take_are_said(outputs, y, word):
+    data = DataBunch(".", [(torch.randn(4, 3), y)], target=Category(["a", "b"]))
+    with pytest.raises(TrainingError, match=word) as error:
+        Learner(data, nn.Linear(3, outputs)).fit(1e-2, 1)
+    assert "decimal" not in str(error.value)
+
+
+def test_true_and_false_as_classes_and_arrays_as_inputs_get_a_hint():
+    x, y = torch.randn(4, 3), torch.tensor([True, False, True, False])
+    with pytest.raises(TrainingError, match=r"Class targets must be 64-bit whole numbers: use `y.long\(\)`"):
+        Learner(DataBunch(".", [(x, y)]), nn.Linear(3, 2), crit=F.cross_entropy).fit(1e-2, 1)
+    with pytest.raises(TrainingError, match=r"inputs of a batch must be tensors: `torch.as_tensor\(x\)`"):
+        Learner(DataBunch(".", [(x.numpy(), y.long())]), nn.Linear(3, 2), crit=F.cross_entropy).fit(1e-2, 1)
+
+
+def test_a_complex_loss_is_refused():
+    data = DataBunch(".", [(torch.randn(4, 3), torch.randn(4))])
+    with pytest.raises(TrainingError, match=r"must return one number as a tensor.* it returned complex64 \(\)"):
+        Learner(data, nn.Linear(3, 1), crit=lambda pred, y: pred.mean() * 1j).fit(1e-2, 1)

@@ -206,7 +206,9 @@ def test_r2_of_any_values(pairs):
 def test_large_offset_does_not_spoil_the_variance():
     targs = torch.randn(N) + 1e5
     preds = targs + 0.1 * torch.randn(N)
-    assert over_batches("r2", preds, targs) == pytest.approx(sk.r2_score(targs.double().numpy(), preds.double().numpy()), abs=1e-4)
+    assert over_batches("r2", preds, targs) == pytest.approx(
+        sk.r2_score(targs.double().numpy(), preds.double().numpy()), abs=1e-4
+    )
 
 
 def test_long_sums_do_not_lose_items():
@@ -327,3 +329,12 @@ def test_torchmetrics_objects_are_wrapped_and_reset(c):
 def test_half_precision_predictions_are_summed_in_full():
     preds, y = torch.randn(N).bfloat16(), torch.randn(N)
     assert over_batches("mse", preds, y) == pytest.approx(F.mse_loss(preds.double(), y.double()).item())
+
+
+def test_a_class_of_metrics_that_wants_arguments_is_named():
+    class Share:
+        def __init__(self, task):
+            pass
+
+    with pytest.raises(TypeError, match=r"the metric Share is a class .*; pass an instance, Share\(...\)"):
+        as_metrics([Share])

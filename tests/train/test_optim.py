@@ -429,3 +429,9 @@ def test_an_optimizer_that_cannot_be_made_says_why():
         LayerOptimizer(lambda params: optim.SGD(params, lr=0.1), net(), 0.1)
     with pytest.raises(TypeError, match="must return a torch optimizer; .* returned list"):
         LayerOptimizer(lambda params, lr: list(params), net(), 0.1)  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("rate", [None, {"head": 1}, object(), [None], [[1], [1, 2]]])
+def test_a_rate_that_is_no_number_is_refused_in_words(rate):
+    with pytest.raises(TypeError, match="`lrs` must be a number, a list of numbers or a slice; got"):
+        spread("lrs", rate, 1)

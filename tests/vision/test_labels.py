@@ -259,3 +259,15 @@ def test_nothing_is_remarked_where_nothing_is_odd(folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load(folder, ["cat", "dog"])
+
+
+def test_a_number_and_the_text_that_looks_like_it_are_two_classes(tmp_path):
+    x, y = np.zeros((6, 4), dtype=np.float32), [1, "1", "a"] * 2
+    data = ImageClassifierData.from_arrays(tmp_path, (x, y), (x, y), bs=2)
+    assert data.classes == [1, "1", "a"]
+
+
+def test_pictures_of_several_sizes_are_no_array(tmp_path):
+    pictures = [np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)]
+    with pytest.raises(DataError, match=r"pictures of `trn` must have one shape .* \(8, 8, 3\), \(9, 8, 3\)"):
+        ImageClassifierData.from_arrays(tmp_path, (pictures, [0, 1]), (pictures, [0, 1]))

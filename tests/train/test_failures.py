@@ -99,6 +99,8 @@ class Deadly(ItemDataset):
         return torch.full((4,), float(item[8:]))
 
 
+# What the dead process had sent and nobody received is Python's to clear away, and it says so if it is late.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_loading_process_that_dies_names_the_item(workers: int) -> None:
     dl = ItemLoader(Deadly(27), 5, num_workers=workers)

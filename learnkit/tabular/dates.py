@@ -382,7 +382,7 @@ def _dates(df: pd.DataFrame, fld: str) -> pd.Series[Any]:
 
 
 def _from_arrow(dates: pd.Series[Any]) -> pd.Series[Any]:
-    return pd.Series(dates.to_numpy(dtype="datetime64[us]", na_value=np.datetime64("NaT")), index=dates.index)
+    return pd.Series(dates.to_numpy(dtype="datetime64[us]", na_value=np.datetime64("NaT", "ns")), index=dates.index)
 
 
 def _numbers(column: pd.Series[Any], name: Any, advice: str) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from learnkit import Category, DataError, MultiCategory
 from learnkit.data.labels import classes_of, is_missing
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), np.datetime64("NaT"), pd.NA, pd.NaT])
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), np.datetime64("NaT", "s"), pd.NA, pd.NaT])
 def test_a_missing_label_is_refused_by_its_item_in_every_target(missing: Any) -> None:
     assert is_missing(missing)
     for make in (Category.from_labels, Category(["a", "b"]).encode):

@@ -59,10 +59,10 @@ def test_add_datepart_refuses_what_is_no_date():
 
 def slow_elapsed(df, fld):
     """The loop of the lesson."""
-    last_date, last_store, res = np.datetime64("NaT"), 0, []
+    last_date, last_store, res = np.datetime64("NaT", "s"), 0, []
     for s, v, d in zip(df.Store.values, df[fld].values, df.Date.values, strict=True):
         if s != last_store:
-            last_date, last_store = np.datetime64("NaT"), s
+            last_date, last_store = np.datetime64("NaT", "s"), s
         if v:
             last_date = d
         res.append((d - last_date) / np.timedelta64(1, "D"))

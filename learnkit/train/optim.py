@@ -146,9 +146,10 @@ def spread(name: str, value: LRs, n: int, groups: Sequence[LayerGroup] | None = 
         values = [float(value)] * n
     else:
         try:
-            if value is None:
-                raise TypeError("None")
-            values = [float(v) for v in np.asarray(value, dtype=float).reshape(-1)]
+            given = np.asarray(value)
+            if given.dtype.kind not in "iuf":  # None would become NaN
+                raise TypeError(f"not numbers: {given.dtype}")
+            values = [float(v) for v in given.reshape(-1)]
         except (TypeError, ValueError) as exc:
             raise TypeError(f"`{name}` must be a number, a list of numbers or a slice; got {value!r:.60}.") from exc
     if len(values) != n:

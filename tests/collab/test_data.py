@@ -295,7 +295,7 @@ def test_columns_that_are_no_ratings_or_not_one_are_refused(tmp_path):
     with pytest.raises(DataError, match="several columns called 'u'"):
         make(tmp_path, pd.concat([frame, frame[["u"]]], axis=1), "u", "i", "r")
     with pytest.raises(DataError, match="the columns of the frame have several levels"):
-        make(tmp_path, frame.set_axis(pd.MultiIndex.from_product([["a"], "uir"]), axis=1), "u", "i", "r")
+        make(tmp_path, frame.set_axis(pd.MultiIndex.from_product([["a"], list("uir")]), axis=1), "u", "i", "r")
 
 
 def test_ids_that_unicode_spells_in_two_ways_are_named(tmp_path):

@@ -103,7 +103,10 @@ def test_regression_targets_keep_their_shape_and_come_back_as_they_are() -> None
     ("labels", "message"),
     [
         (["cheap", 3.0], "needs numbers as targets: .*cheap"),
-        ([1.0, float("nan"), float("inf")], r"2 target\(s\) are missing or infinite, the first is item 1"),
+        (
+            [1.0, float("nan"), float("inf")],
+            r"2 target\(s\) are missing, infinite or beyond 3.4e38, the first is item 1",
+        ),
         (np.array([[1.0, 2.0], [np.nan, 1.0]]), r"1 target\(s\) .* item 1"),
         ([[1.0], [1.0, 2.0]], "needs numbers as targets"),
     ],

@@ -274,4 +274,5 @@ def test_targets_beyond_the_signed_integers_keep_their_sign():
     ids = np.array([2**63 + 5, 2**63 + 6], dtype=np.uint64)
     for column in (ids, pd.array(ids, "UInt64")):
         y = proc_df(pd.DataFrame({"x": [1.0, 2.0], "y": column}), "y")[1]
+        assert y is not None
         assert y.tolist() == [2**63 + 5, 2**63 + 6]

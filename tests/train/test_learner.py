@@ -675,7 +675,8 @@ def test_the_events_of_a_validation():
 
 def test_names_of_files_are_looked_at(tmp_path):
     learn = Learner(DataBunch(tmp_path, [(torch.randn(4, 3), torch.randn(4, 1))]), nn.Linear(3, 1), crit=F.mse_loss)
-    for call in (learn.save, learn.load, learn.export, load_learner, lambda name: learn.fit(1e-2, 1, checkpoint=name)):
+    calls: list[Any] = [learn.save, learn.load, learn.export, load_learner]
+    for call in [*calls, lambda name: learn.fit(1e-2, 1, checkpoint=name)]:
         with pytest.raises(TypeError, match="must be a name or path"):
             call(3)
         with pytest.raises(ValueError, match="empty text"):

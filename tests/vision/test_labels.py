@@ -262,7 +262,8 @@ def test_nothing_is_remarked_where_nothing_is_odd(folder: Path) -> None:
 
 
 def test_a_number_and_the_text_that_looks_like_it_are_two_classes(tmp_path):
-    x, y = np.zeros((6, 4), dtype=np.float32), [1, "1", "a"] * 2
+    x = np.zeros((6, 4), dtype=np.float32)
+    y: Any = [1, "1", "a"] * 2
     data = ImageClassifierData.from_arrays(tmp_path, (x, y), (x, y), bs=2)
     assert data.classes == [1, "1", "a"]
 

@@ -137,13 +137,13 @@ class DataBunch(Settable):
         -------
         list of str
             What may be meant but usually is not: inputs that are not normalised, classes without items, items that both
-            train and validate. Empty if nothing was noticed.
+            train and validate, a generator, which cannot be looked at. Empty if nothing was noticed.
 
         Raises
         ------
         DataError
-            If it cannot be trained on: no batch, a picture that cannot be read, NaN, a class that does not exist, a
-            single class. The item is named.
+            If it cannot be trained on: no batch, a picture that cannot be read, NaN, a class that does not exist. The item
+            is named.
 
         Examples
         --------

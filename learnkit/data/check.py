@@ -24,6 +24,7 @@ __all__ = ["bad_values", "check_data", "first_batch", "peek"]
 
 IGNORED = -100
 """The class number that cross-entropy leaves out."""
+_AGAIN = "Give a list or a loader, which every epoch can read anew."
 MOST_BYTES = 1 << 28  # of the pictures in memory that are compared with each other
 
 
@@ -32,6 +33,9 @@ def check_data(data: DataBunch, *, strict: bool = True) -> list[str]:
     notes: list[str] = []
     for name, dl in (("trn_dl", data.trn_dl), ("val_dl", data.val_dl), ("test_dl", data.test_dl)):
         if dl is None:
+            continue
+        if isinstance(dl, Iterator):
+            notes.append(f"`{name}` is a generator, which can be read only once: it was not looked at. {_AGAIN}")
             continue
         xs, y = first_batch(dl, name)
         if bad := bad_values(xs, None if name == "test_dl" else y):
@@ -57,7 +61,7 @@ def first_batch(dl: Any, name: str) -> tuple[tuple[Any, ...], Any]:
 def peek(dl: Any, name: str) -> tuple[tuple[Any, ...], Any]:
     """Return inputs and target of the first batch, leaving loader and random generators as they were."""
     if isinstance(dl, Iterator):
-        raise DataError(f"`{name}` is a generator, which can be used only once: give a list or a loader.")
+        raise DataError(f"`{name}` is a generator, which can be read only once. {_AGAIN}")
     state = dl.state() if hasattr(dl, "set_state") else None
     with preserve_rng(*generators(dl)):
         batch = next(begin(dl), None)
@@ -135,9 +139,8 @@ def _check_targets(data: DataBunch, dl: Any, name: str, y: Any, strict: bool) ->
     if name != "trn_dl" or everything is None:
         return []
     if (counts > 0).sum() == 1:
-        raise DataError(
-            f"all training items are of the class {target.classes[int(counts.argmax())]!r}: nothing to tell apart."
-        )
+        only = target.classes[int(counts.argmax())]
+        return [f"`{name}`: all items are of the class {only!r}: there is nothing to tell apart."]
     return [f"`{name}`: the class {target.classes[i]!r} has no item." for i in np.flatnonzero(counts == 0)[:5]]
 
 

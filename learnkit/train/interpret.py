@@ -124,12 +124,15 @@ class Interpretation:
         -------
         list of (actual, predicted, count)
         """
-        matrix = self.confusion_matrix()
-        np.fill_diagonal(matrix, 0)
-        rows, cols = np.nonzero(matrix >= min_count)
-        order = np.argsort(-matrix[rows, cols], kind="stable")
+        self._single("which classes are mixed up")
+        targs, guesses = self.targs, self.guesses
+        wrong = targs != guesses  # counted as pairs: of the words of a language the whole matrix would be gigabytes
+        pairs, counts = np.unique(np.stack([targs[wrong], guesses[wrong]], axis=1), axis=0, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
         return [
-            (self.classes[r], self.classes[c], int(matrix[r, c])) for r, c in zip(rows[order], cols[order], strict=True)
+            (self.classes[int(pairs[i, 0])], self.classes[int(pairs[i, 1])], int(counts[i]))
+            for i in order
+            if counts[i] >= min_count
         ]
 
     def most_correct(self, target: Any = None, n: int = 4) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ It prepares an optimizer and callbacks and hands them to `loop.fit`; nothing is 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -603,8 +603,10 @@ class Learner(Settable):
         notes = check_data(self.data, strict=by_target)
         self._check_trainable()
         data = self._training_data()
+        if isinstance(data.trn_dl, Iterator):
+            return notes  # its one reading is the training's
         xs, y = first_batch(data.trn_dl, "trn_dl")
-        val = None if data.val_dl is None else [first_batch(data.val_dl, "val_dl")]
+        val = None if data.val_dl is None or isinstance(data.val_dl, Iterator) else [first_batch(data.val_dl, "val_dl")]
         watchers = [callback for callback in self.callbacks if isinstance(callback, Watch)]
         probe, heard = Probe(self.data.target if by_target else None, watchers), self._rehearsing()
         with model_lock(self.model), rehearsal(self.model, self.crit, heard), self._model_for(data.trn_dl):

@@ -178,12 +178,17 @@ def _in_8_bits(image: Image.Image, max_value: float | None) -> Image.Image:
     white = max_value or (1.0 if is_float else 65535.0)
     values = np.asarray(image, dtype=np.float64)
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not np.isfinite([low, high]).all():
+        raise ValueError("it holds NaN or infinite values, which are no brightness")
     room = 1e-3 * white if is_float else 0  # sums of floats miss their end by a little
     if not (low >= -room and high <= white + room):
         kind = "floats" if is_float else "whole numbers"
+        held = f"it holds {kind} from {low:.6g} to {high:.6g}, where 0 is black and {white:g} white"
+        if low < -room:
+            raise ValueError(f"{held}. Nothing is darker than black: shift the values of the whole data set")
         raise ValueError(
-            f"it holds {kind} from {low:.6g} to {high:.6g}, where 0 is black and {white:g} white. If the pictures of this "
-            f"data set reach further, say how far in the transforms, `tfms_from_model(..., max_value={max(high, 1):g})`"
+            f"{held}. If the pictures of this data set reach further, say how far in the transforms, "
+            f"`tfms_from_model(..., max_value={high:g})`"
         )
     return Image.fromarray((values * (255 / white)).round().clip(0, 255).astype(np.uint8))
 

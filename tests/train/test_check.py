@@ -84,10 +84,8 @@ def test_nothing_is_changed(model: Any) -> None:
             lambda: bunch_of(y=Y.index_fill(0, torch.tensor([13]), 3)),
             "`trn_dl`: item 13 has the class number 3; there are 3 classes",
         ),
-        (lambda: bunch_of(y=torch.ones_like(Y)), "all training items are of the class 'b': nothing to tell apart"),
         (lambda: bunch_of(y=X[:, 0] / 0, target=Real()), "its target holds NaN or infinite values in 8 of 8"),
         (lambda: DataBunch(".", [], target=Category(list("abc"))), "`trn_dl` is empty"),
-        (lambda: DataBunch(".", iter([(X, Y)]), target=Category(list("abc"))), "`trn_dl` is a generator"),
         (lambda: DataBunch(".", [X], target=Category(list("abc"))), "a batch must be a tuple"),
         (
             lambda: DataBunch(".", [(X.numpy(), Y)], target=Category(list("abc"))),
@@ -108,6 +106,8 @@ def test_what_is_wrong_with_data_is_said(data: Any, words: str) -> None:
         (lambda: bunch_of((X * 9).byte()), "input 0 is uint8"),
         (lambda: bunch_of(X * 0 + 3), "is the same number, 3, everywhere"),
         (lambda: bunch_of(y=Y.clamp(max=1)), "the class 'c' has no item"),
+        (lambda: bunch_of(y=torch.ones_like(Y)), "all items are of the class 'b': there is nothing to tell apart"),
+        (lambda: DataBunch(".", iter([(X, Y)]), target=Category(list("abc"))), "`trn_dl` is a generator"),
     ],
 )
 def test_what_may_be_meant_is_noted(data: Any, words: str) -> None:
@@ -135,6 +135,16 @@ def test_pictures_in_both_sets_are_noted_and_damaged_ones_named(tmp_path: Path) 
         tmp_path, (pixels, [0, 1] * 4), (pixels[:3], [0, 1, 0]), 4, tfms, num_workers=0
     )
     assert "3 of 3 validation items are training items too (item 0, item 1, item 2)" in same.check()[0]
+
+
+def test_data_that_trains_is_not_refused_before() -> None:
+    one_class = bunch_of(y=torch.ones_like(Y))
+    once = DataBunch(".", iter([(X, Y)]), [(X, Y)], target=Category(list("abc")))
+    for data, words in ((one_class, "nothing to tell apart"), (once, "read only once")):
+        learn = Learner(data, nn.Linear(N_IN, 3))
+        assert words in " ".join(learn.check())
+        learn.fit(0.1, 1)
+        assert len(learn.sched.losses)
 
 
 class Idle(nn.Module):

@@ -76,6 +76,13 @@ def test_values_that_are_all_the_same_have_no_r2() -> None:
         ValueInterpretation([1.0, 2.0], [[1.0], [2.0]])
 
 
+def test_classes_mixed_up_are_counted_without_a_matrix_of_all() -> None:
+    n = 60_000  # words of a language: a matrix of all pairs would have 29 GB
+    said = Interpretation(np.zeros((6, n), dtype=np.float32), [0, 0, 1, 1, 2, 5], list(range(n)))
+    assert said.most_confused() == [(1, 0, 2), (2, 0, 1), (5, 0, 1)]
+    assert said.most_confused(min_count=2) == [(1, 0, 2)]
+
+
 def test_what_is_missing_is_said() -> None:
     x, y = torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
     with pytest.raises(DataError, match=r"DataBunch\(\.\.\., target=Category\(classes\)\)"):

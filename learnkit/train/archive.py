@@ -8,6 +8,7 @@ it is bounded before it is used: names, kinds, number and sizes of the parts, le
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import platform
@@ -280,7 +281,8 @@ def _read_parts(opened: IO[bytes], target: Path, kind: str) -> tuple[dict[str, A
                 raise _refused(target, f"{info.filename} is compressed, encrypted or a link")
             if info.file_size != info.compress_size or info.file_size > length:
                 raise _refused(target, f"{info.filename} claims {info.file_size:,} bytes; the file has {length:,}")
-        if sum(info.file_size for info in infos) > length:
+        places = sorted((info.header_offset, info.file_size) for info in infos)
+        if any(start + size > following for (start, size), (following, _) in itertools.pairwise(places)):
             raise _refused(target, "its parts overlap")
         if MANIFEST not in names or file.getinfo(MANIFEST).file_size > 1 << 20:
             raise _refused(target, "it has no list of its parts")

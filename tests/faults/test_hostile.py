@@ -243,7 +243,7 @@ def test_parts_that_overlap(tmp_path: Path) -> None:
     second = data.find(b"PK\x01\x02", first + 4)
     data[second + 42 : second + 46] = data[first + 42 : first + 46]
     file.write_bytes(data)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="parts overlap"):
         load_learner(file)
 
 

@@ -4,8 +4,6 @@ A `Learner` wraps a `DataBunch` and a model; everything else is a callback on on
 (`learnkit.train.loop.fit`) or an application that builds the three (`learnkit.vision`).
 """
 
-__version__ = "0.1.0"  # before the imports below, which read it
-
 from typing import TYPE_CHECKING
 
 from learnkit.core.device import VV, T, V, default_device, seed_everything, to_np
@@ -23,6 +21,7 @@ from learnkit.core.hooks import ActivationStats, SaveFeatures
 from learnkit.core.layers import AdaptiveConcatPool2d, Flatten, children
 from learnkit.core.old_names import old_package_names
 from learnkit.core.plots import plot_confusion_matrix, plots
+from learnkit.core.version import __version__ as __version__
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loaders import TensorLoader
 from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order, split_by_stratum
@@ -60,11 +59,12 @@ from learnkit.train.counts import (
     specificity,
 )
 from learnkit.train.decay import WeightDecaySchedule
-from learnkit.train.events import Callback, CancelBatch, CancelEpoch, CancelFit
+from learnkit.train.events import Callback, CancelBatch, CancelEpoch, CancelFit, Run
 from learnkit.train.interpret import Interpretation, ValueInterpretation
 from learnkit.train.learner import Learner
 from learnkit.train.logs import CSVLog, TensorBoardLog
-from learnkit.train.loop import Run, TrainingOutput, fit, validate
+from learnkit.train.loop import fit, validate
+from learnkit.train.losses import TrainingOutput
 from learnkit.train.lr_find import LRFindResult
 from learnkit.train.metric import Collected, Mean, Metric, Rooted
 from learnkit.train.optim import LayerOptimizer, set_lrs

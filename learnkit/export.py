@@ -27,8 +27,7 @@ from learnkit.data.targets import Target, target_from_data
 from learnkit.train.archive import read_archive
 from learnkit.train.checkpoint import check_same_layers
 from learnkit.train.learner import Learner
-from learnkit.train.loop import Loss
-from learnkit.train.losses import Activation, check_activation, is_own
+from learnkit.train.losses import Activation, Loss, check_activation, is_own
 from learnkit.train.optim import OptFn
 from learnkit.train.resume import load_model_state
 

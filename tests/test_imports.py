@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,15 @@ def part_of(module: Path) -> str:
     return module.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def imported(module: Path, *, at_load_only: bool = False) -> list[tuple[int, str]]:
+def imported(module: Path, *, at_load_only: bool = False, in_functions_only: bool = False) -> list[tuple[int, str]]:
     """Return line and dotted name of everything a file imports, by default also in functions and for type checking."""
     tree = ast.parse(module.read_text())
+    nodes: Iterable[ast.AST] = tree.body if at_load_only else ast.walk(tree)
+    if in_functions_only:
+        functions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+        nodes = (node for function in functions for node in ast.walk(function))
     found = []
-    for node in tree.body if at_load_only else ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -63,6 +69,32 @@ def test_only_the_top_imports_the_names_that_everything_is_exported_under() -> N
         if part_of(module) in ALLOWED
         for line, name in imported(module)
         if name.startswith("learnkit.") and name.split(".")[1] not in names
+    ]
+    assert wrong == []
+
+
+def test_no_module_needs_itself() -> None:
+    """No circle of imports, not even for types or inside functions: each file can be read after those it imports."""
+    names = {".".join(module.relative_to(PACKAGE.parent).with_suffix("").parts): module for module in modules()}
+    names = {name.removesuffix(".__init__"): module for name, module in names.items()}
+    needs = {name: {x for _, x in imported(module)} for name, module in names.items()}
+    # `from learnkit.train.loop import fit` names a module and what is in it; `from learnkit.train import loop` a module.
+    needs = {
+        name: {x if x in names else x.rpartition(".")[0] for x in found} & {*names} for name, found in needs.items()
+    }
+    try:
+        list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
+
+
+def test_only_heavy_packages_are_imported_inside_functions() -> None:
+    """And no module of the library: what imports another says so at its top."""
+    wrong = [
+        f"{module.relative_to(PACKAGE.parent)}:{line} imports {name} inside a function"
+        for module in modules()
+        for line, name in imported(module, in_functions_only=True)
+        if not name.startswith((*HEAVY, "torch.utils.tensorboard"))
     ]
     assert wrong == []
 

@@ -110,7 +110,7 @@ class CollabFilterData(DataBunch):
             self._held_out = self._find_held_out()
         return self._held_out
 
-    def check(self) -> list[str]:
+    def check(self, *, strict: bool = True) -> list[str]:
         """Look at the data as `DataBunch.check` does, and at rows whose user or item has no training rating.
 
         Returns
@@ -118,7 +118,7 @@ class CollabFilterData(DataBunch):
         list of str
             What may be meant but usually is not.
         """
-        return [*super().check(), *self.untrained("val_dl"), *self.untrained("test_dl")]
+        return [*super().check(strict=strict), *self.untrained("val_dl"), *self.untrained("test_dl")]
 
     def untrained(self, name: str) -> list[str]:
         """Say how many rows of `val_dl` or `test_dl` have a user or item that is known, but has no training rating."""

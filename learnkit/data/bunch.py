@@ -130,8 +130,13 @@ class DataBunch(Settable):
             return () if isinstance(target, Real) and target.c == 1 else (target.c,)
         return shape
 
-    def check(self) -> list[str]:
+    def check(self, *, strict: bool = True) -> list[str]:
         """Look at the first batch of every loader, and at all targets, before hours are spent; nothing is changed.
+
+        Parameters
+        ----------
+        strict : bool, default True
+            Whether class numbers that do not exist are an error; without, they are noted: a loss of yours may leave them out.
 
         Returns
         -------
@@ -153,7 +158,8 @@ class DataBunch(Settable):
         >>> DataBunch(".", TensorLoader(x, y), target=Category(["no", "yes"])).check()  # doctest: +ELLIPSIS
         ['`trn_dl`: input 0 is not normalised: mean ..., standard deviation .... Bring both near 0 and 1.']
         """
-        return check_data(self)
+        loaders = {"trn_dl": self.trn_dl, "val_dl": self.val_dl, "test_dl": self.test_dl}
+        return check_data(loaders, self.target, strict=strict)
 
     @property
     def classes(self) -> list[Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,7 @@ from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.loaders import begin, generators, split_batch
-from learnkit.data.targets import Category
-
-if TYPE_CHECKING:
-    from learnkit.data.bunch import DataBunch
+from learnkit.data.targets import Category, Target
 
 __all__ = ["bad_values", "check_data", "first_batch", "peek"]
 
@@ -28,10 +25,19 @@ _AGAIN = "Give a list or a loader, which every epoch can read anew."
 MOST_BYTES = 1 << 28  # of the pictures in memory that are compared with each other
 
 
-def check_data(data: DataBunch, *, strict: bool = True) -> list[str]:
-    """See `DataBunch.check`; without `strict`, class numbers that do not exist are noted only: a loss may leave them out."""
+def check_data(loaders: Mapping[str, Any], target: Target | None, *, strict: bool = True) -> list[str]:
+    """See `DataBunch.check`.
+
+    Parameters
+    ----------
+    loaders : mapping of str to iterable or None
+        By the names they have in a data bunch: `trn_dl`, `val_dl`, `test_dl`.
+    target : Target or None
+    strict : bool, default True
+        Whether class numbers that do not exist are an error.
+    """
     notes: list[str] = []
-    for name, dl in (("trn_dl", data.trn_dl), ("val_dl", data.val_dl), ("test_dl", data.test_dl)):
+    for name, dl in loaders.items():
         if dl is None:
             continue
         if isinstance(dl, Iterator):
@@ -43,8 +49,8 @@ def check_data(data: DataBunch, *, strict: bool = True) -> list[str]:
         inputs = [pair for i, x in enumerate(xs) for pair in _tensors(f"input {i}", x)]
         notes += [f"`{name}`: {note}" for part, x in inputs for note in _remarks(part, x)]
         if name != "test_dl":
-            notes += _check_targets(data, dl, name, y, strict)
-    return notes + _overlap(data)
+            notes += _check_targets(target, dl, name, y, strict)
+    return notes + _overlap(loaders["trn_dl"], loaders["val_dl"])
 
 
 def first_batch(dl: Any, name: str) -> tuple[tuple[Any, ...], Any]:
@@ -113,9 +119,8 @@ def _remarks(name: str, x: Tensor) -> list[str]:
     return []
 
 
-def _check_targets(data: DataBunch, dl: Any, name: str, y: Any, strict: bool) -> list[str]:
+def _check_targets(target: Target | None, dl: Any, name: str, y: Any, strict: bool) -> list[str]:
     """Check the classes of all items where they are at hand, else of the first batch: of an item, or of each place in it."""
-    target = data.target
     everything = _all_targets(dl)
     if not isinstance(target, Category) or (everything is None and not isinstance(y, Tensor)):
         return []
@@ -156,9 +161,9 @@ def _item_name(dl: Any, i: int) -> str:
     return dataset.name(i) if hasattr(dataset, "name") else f"item {i}"
 
 
-def _overlap(data: DataBunch) -> list[str]:
+def _overlap(trn_dl: Any, val_dl: Any) -> list[str]:
     """Say which items are used both to train and to validate."""
-    trn, val = (getattr(getattr(dl, "dataset", None), "items", None) for dl in (data.trn_dl, data.val_dl))
+    trn, val = (getattr(getattr(dl, "dataset", None), "items", None) for dl in (trn_dl, val_dl))
     if trn is None or val is None or not len(val):
         return []
     if isinstance(trn, np.ndarray) != isinstance(val, np.ndarray):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from learnkit.text.awd_lstm import Encoder, State, repackage_var
 from learnkit.text.next_token import NextToken
-from learnkit.train.loop import Loss, TrainingOutput
+from learnkit.train.losses import Loss, TrainingOutput
 
 __all__ = ["LanguageModel", "Undecoded"]
 

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnkit import __version__
 from learnkit.core.errors import CheckpointError
+from learnkit.core.version import __version__
 from learnkit.data.files import PathLike, as_path, atomic_path
 
 __all__ = ["Archive", "digest", "pack", "read_archive", "unpack", "write_archive"]

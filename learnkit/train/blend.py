@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from learnkit.core.errors import check_positive
-from learnkit.train.events import Callback
-
-if TYPE_CHECKING:
-    from learnkit.train.loop import Run
+from learnkit.train.events import Callback, Run
 
 __all__ = ["CutMix", "MixUp"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,7 @@ from learnkit.core.device import map_tensors
 from learnkit.core.errors import NonFiniteError, check_fraction, check_positive
 from learnkit.core.preserve import preserve_rng, preserve_states
 from learnkit.data.check import bad_values
-from learnkit.train.events import Callback
-
-if TYPE_CHECKING:
-    from learnkit.train.loop import Run
+from learnkit.train.events import Callback, Run
 
 __all__ = ["GradientClip", "LossRegulariser", "StopOnNaN", "WeightAverage"]
 

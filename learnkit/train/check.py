@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from learnkit.core.errors import NonFiniteError, TrainingError
 from learnkit.data.targets import Category, Target
-from learnkit.train.events import Callback
+from learnkit.train.events import Callback, Run
 from learnkit.train.watch import Watch
-
-if TYPE_CHECKING:
-    from learnkit.train.loop import Run
 
 __all__ = ["Probe"]
 

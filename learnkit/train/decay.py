@@ -7,18 +7,15 @@ them by `eta * wd`, and the multiplier `eta` and the normalisation by the length
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch.optim import Optimizer
 
 from learnkit.core.errors import check_positive
-from learnkit.train.events import Callback
+from learnkit.train.events import Callback, Run
 from learnkit.train.optim import LayerOptimizer, LRs, shrink, spread
-
-if TYPE_CHECKING:
-    from learnkit.train.loop import Run
 
 __all__ = ["WeightDecaySchedule"]
 

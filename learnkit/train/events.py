@@ -11,21 +11,35 @@ import difflib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from learnkit.core.errors import user_stacklevel
 from learnkit.core.listing import check_list
 from learnkit.core.settable import check_known
-
-if TYPE_CHECKING:
-    from learnkit.train.loop import Run
+from learnkit.train.running import RunningLoss
 
 _FOREIGN = re.compile(r"on_(train|fit|epoch|batch|step|loss|backward|validation)_(begin|start|end)")
 
-__all__ = ["EVENTS", "Callback", "Cancel", "CancelBatch", "CancelEpoch", "CancelFit", "bind_events", "check_callbacks"]
+__all__ = [
+    "EVENTS",
+    "Callback",
+    "Cancel",
+    "CancelBatch",
+    "CancelEpoch",
+    "CancelFit",
+    "Phase",
+    "Run",
+    "bind_events",
+    "check_callbacks",
+]
 
 
 class Cancel(Exception):
@@ -238,3 +252,144 @@ def bind_events(callbacks: Iterable[Callback]) -> dict[str, list[Callable[[Run],
         event: [getattr(cb, event) for cb in callbacks if getattr(type(cb), event) is not getattr(Callback, event)]
         for event in EVENTS
     }
+
+
+class Run:
+    """The state of one fit: what callbacks read and write.
+
+    Attributes
+    ----------
+    model : nn.Module
+    opt : torch.optim.Optimizer
+    crit : callable
+    n_epochs : int
+    epoch : int
+        Counted from 0.
+    batch : int
+        Number of the batch in the current pass, from 0.
+    n_batches : int or None
+        Batches of the current pass; `None` if its loader does not know.
+    training : bool
+        Whether the current pass trains.
+    xs, y : tuple, Any
+        Inputs and target of the current batch, on the device.
+    pred, extra : Any, tuple
+        The model's output. Of a tuple the first element is the prediction and the rest is `extra`; where the loss is one
+        of your own, `pred` is the whole tuple (see `fit`).
+    loss : Tensor
+        Of the current batch.
+    clip : float or None
+        Largest allowed norm of the gradient.
+    running_loss : RunningLoss
+        Every training loss so far.
+    figures : tuple of str
+        What an epoch is going to report, in the order of the epoch table: `trn_loss`, `val_loss`, the metrics.
+    columns : dict of str to tuple of str
+        The columns of a figure that turned out, on the first batch, to have several; see `headings`.
+    results : dict of str to float
+        Figures of the current epoch so far.
+    callbacks : tuple of Callback
+        All that hear the events, in their order.
+    resumed : bool
+        Whether this fit goes on from a checkpoint.
+
+    Parameters
+    ----------
+    model, opt, crit, n_epochs, callbacks
+        As for `fit`, which makes the run.
+
+    Examples
+    --------
+    >>> from learnkit import Callback, Run
+    >>> class Look(Callback):
+    ...     def after_batch(self, run: Run) -> None:
+    ...         if run.training and run.batch == 0:
+    ...             print(run.epoch, run.n_batches, tuple(run.pred.shape))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        opt: Optimizer,
+        crit: Callable[[Any, Any], Tensor],
+        n_epochs: int,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.model = model
+        self.opt = opt
+        self.crit = crit
+        self.n_epochs = n_epochs
+        self.epoch = 0
+        self.batch = 0
+        self.n_batches: int | None = None
+        self.training = False
+        self.xs: tuple[Any, ...] = ()
+        self.y: Any = None
+        self.pred: Any = None
+        self.extra: tuple[Any, ...] = ()
+        self.loss: Tensor = torch.zeros(())
+        self.clip: float | None = None
+        self.running_loss = RunningLoss()
+        self.figures: tuple[str, ...] = ()
+        self.columns: dict[str, tuple[str, ...]] = {}
+        self.results: dict[str, float] = {}
+        self.callbacks = tuple(callbacks)
+        self.resumed = False
+        self._listeners = bind_events(callbacks)
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The columns of the epoch table, as they are known so far: a figure that has several has a column for each."""
+        return tuple(column for name in self.figures for column in self.columns.get(name, (name,)))
+
+    def note_columns(self, declared: Sequence[str], found: Iterable[str]) -> None:
+        """Take note of the columns that the figures of a metric turn out to be."""
+        columns = tuple(found)
+        if columns != tuple(declared):
+            self.columns |= dict.fromkeys(declared, ()) | {declared[0]: columns}
+
+    def remark(self, text: str) -> None:
+        """Say, once per fit, what may be meant but usually is not."""
+        warnings.warn(text, stacklevel=user_stacklevel())
+
+    def emit(self, event: str) -> None:
+        """Send an event to every callback, then let the widest cancel among them take effect."""
+        listeners = self._listeners[event]
+        if not listeners:
+            return
+        cancel: Cancel | None = None
+        for listener in listeners:
+            try:
+                listener(self)
+            except Cancel as raised:
+                if cancel is None or raised.scope > cancel.scope:
+                    cancel = raised
+        if cancel is not None:
+            raise cancel
+
+    def phase(self, name: str) -> Phase:
+        """Bound a phase: its `after_` event is sent however it was ended, except by an error."""
+        return Phase(self, name)
+
+
+class Phase:
+    """Where a cancel stops: `with run.phase("batch")` swallows `CancelBatch` and passes the wider ones on."""
+
+    scopes: ClassVar = {"batch": 1, "train": 1, "valid": 1, "epoch": 2, "fit": 3}
+
+    def __init__(self, run: Run, name: str) -> None:
+        self.run, self.event, self.scope = run, f"after_{name}", self.scopes[name]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> bool:
+        if exc is not None and not isinstance(exc, Cancel):
+            return False
+        scope = 0 if exc is None else exc.scope
+        try:
+            self.run.emit(self.event)
+        except Cancel as raised:
+            if raised.scope > max(self.scope, scope):
+                raise
+        return exc is not None and scope <= self.scope

@@ -8,7 +8,7 @@ left behind: no gradient, no random draw, and the step that follows is the one t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,12 +17,11 @@ from learnkit.core.device import to_np
 from learnkit.core.errors import TrainingError
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.shapes import differ_by_ones
+from learnkit.train.events import Run
 from learnkit.train.foreign import Foreign
-from learnkit.train.losses import Reading, is_own, log_softmax, sigmoid
+from learnkit.train.losses import Reading, is_own, log_softmax, loss_name, sigmoid
 from learnkit.train.metric import Metric
-
-if TYPE_CHECKING:
-    from learnkit.train.loop import Run
+from learnkit.train.metrics import figures_of
 
 __all__ = ["FirstLook"]
 
@@ -75,7 +74,7 @@ class FirstLook:
             return True
         verdict = only_broadcasts(judge, pred.detach(), y)
         if verdict:
-            what = f"metric {judge.name!r}" if isinstance(judge, Metric) else f"loss {_name(judge)}"
+            what = f"metric {judge.name!r}" if isinstance(judge, Metric) else f"loss {loss_name(judge)}"
             remedy = (
                 "a metric by its name"
                 if isinstance(judge, Metric)
@@ -122,7 +121,7 @@ class FirstLook:
                 raise
             except Exception:  # of a single batch, with a model in training mode, it may not be defined
                 continue
-            run.note_columns(scorer, found)
+            run.note_columns(figures_of([scorer]), found)
 
 
 def only_broadcasts(judge: Callable[[Any, Any], Any], pred: Tensor, y: Tensor) -> bool | None:
@@ -190,7 +189,3 @@ def _kind(activation: Callable[[Tensor], Tensor], scores: Tensor) -> str:
         if given.shape == expected.shape and torch.allclose(given, expected):
             return kind
     return ""
-
-
-def _name(crit: Any) -> str:
-    return f"`{getattr(crit, '__qualname__', type(crit).__name__)}`"

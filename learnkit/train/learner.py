@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from learnkit import __version__
 from learnkit.core.device import T, default_device, to_np
 from learnkit.core.errors import CheckpointError, DataError, TrainingError, check_positive
 from learnkit.core.hooks import ModelSummary, summarize
@@ -28,9 +27,10 @@ from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.precision import autocast_for
 from learnkit.core.preserve import model_lock, preserve_rng
 from learnkit.core.settable import Settable
+from learnkit.core.version import __version__
 from learnkit.data.batches import bind_inputs
 from learnkit.data.bunch import DataBunch
-from learnkit.data.check import check_data, first_batch
+from learnkit.data.check import first_batch
 from learnkit.data.files import PathLike, as_path
 from learnkit.data.joining import batch_len
 from learnkit.data.labels import one_spelling
@@ -43,10 +43,10 @@ from learnkit.train.check import Probe
 from learnkit.train.checkpoint import found_weights, load_model, read_meta, save_model, weights_path
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, check_callbacks
-from learnkit.train.failures import from_outside
+from learnkit.train.explain import describe, from_outside
 from learnkit.train.interpret import Interpretation, ValueInterpretation, by_place
 from learnkit.train.lazy import complete
-from learnkit.train.losses import ACTIVATIONS, Activation, gets_whole, read, target_of
+from learnkit.train.losses import ACTIVATIONS, Activation, Loss, gets_whole, read, target_of
 from learnkit.train.lr_find import LRFindResult, RangeTest
 from learnkit.train.metrics import MetricLike, metric_list
 from learnkit.train.optim import (
@@ -145,7 +145,7 @@ class Learner(Settable):
         data: DataBunch,
         model: nn.Module,
         opt_fn: OptFn | None = None,
-        crit: loop.Loss | None = None,
+        crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,
         splitter: Callable[[nn.Module], Sequence[LayerGroup]] | None = None,
@@ -167,7 +167,7 @@ class Learner(Settable):
         self.model = model.to(self.device)
         complete(self.model, data.trn_dl, must=False)
         self.opt_fn = as_opt_fn(opt_fn)
-        self.crit: loop.Loss = crit if crit is not None else data.target.loss  # type: ignore[union-attr]
+        self.crit: Loss = crit if crit is not None else data.target.loss  # type: ignore[union-attr]
         default_metrics = () if data.target is None else data.target.metrics
         self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metrics
         self.activation = activation
@@ -600,7 +600,7 @@ class Learner(Settable):
         learnkit.core.errors.TrainingError: the model gives 1 score(s) per item; the data has 2 (Category ['a', 'b']).
         """
         by_target = target_of(self.crit) is not None  # another loss has its own way with classes
-        notes = check_data(self.data, strict=by_target)
+        notes = self.data.check(strict=by_target)
         self._check_trainable()
         data = self._training_data()
         if isinstance(data.trn_dl, Iterator):
@@ -1020,7 +1020,7 @@ class Learner(Settable):
         except Exception as exc:
             if from_outside(exc):
                 raise
-            raise TrainingError(f"the model failed on inputs {loop.describe(inputs)}: {exc}") from exc
+            raise TrainingError(f"the model failed on inputs {describe(inputs)}: {exc}") from exc
 
     def set_data(self, data: DataBunch) -> None:
         """Go on with other data: bigger pictures, more rows. The model stays.

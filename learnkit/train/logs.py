@@ -6,15 +6,12 @@ import csv
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from learnkit.core.errors import check_positive, optional_import
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.files import PathLike, atomic_path, writing
-from learnkit.train.events import Callback
-
-if TYPE_CHECKING:
-    from learnkit.train.loop import Run
+from learnkit.train.events import Callback, Run
 
 __all__ = ["CSVLog", "TensorBoardLog"]
 

@@ -7,6 +7,7 @@ model returned and what the data holds, untouched, and what its scores mean is t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,14 +16,29 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from learnkit.core.errors import check_choice
 from learnkit.data.shapes import align_classes, align_values
 from learnkit.data.targets import Category, MultiCategory, Target
 
-__all__ = ["ACTIVATIONS", "Activation", "Reading", "aligner", "check_activation", "gets_whole", "is_own", "read"]
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "Loss",
+    "Reading",
+    "TrainingOutput",
+    "aligner",
+    "check_activation",
+    "gets_whole",
+    "is_own",
+    "loss_name",
+    "read",
+    "split_output",
+]
 
 Activation = Callable[[Tensor], Tensor]
+Loss = Callable[[Any, Any], Tensor]
 
 BY_CLASS = ("cross_entropy", "nll_loss", "multi_margin_loss")
 BY_VALUE = (
@@ -45,6 +61,28 @@ MODULES: dict[type, str] = {
     nn.SoftMarginLoss: "soft_margin_loss",
 }
 FUNCTIONS: dict[Any, str] = {getattr(F, name): name for name in (*BY_CLASS, *BY_VALUE)}
+
+
+class TrainingOutput(ABC):
+    """What a model may return while it trains, in place of scores: it knows how a loss is applied to it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import TrainingOutput
+    >>> class Twice(TrainingOutput):
+    ...     "Two predictions, each of which shall be good by itself."
+    ...     def __init__(self, first, second):
+    ...         self.both = (first, second)
+    ...     def loss(self, crit, y):
+    ...         return sum(crit(pred, y) for pred in self.both) / 2
+    >>> Twice(torch.ones(3), torch.zeros(3)).loss(torch.nn.functional.mse_loss, torch.ones(3))
+    tensor(0.5000)
+    """
+
+    @abstractmethod
+    def loss(self, crit: Loss, y: Any) -> Tensor:
+        """Return the loss `crit` as one number, the mean over the batch."""
 
 
 def log_softmax(scores: Tensor) -> Tensor:
@@ -96,6 +134,11 @@ def target_of(crit: Any) -> Target | None:
     return owner if isinstance(owner, Target) and crit.__func__ is type(owner).loss else None
 
 
+def loss_name(crit: Any) -> str:
+    """Return how a loss is called in a message."""
+    return f"`{getattr(crit, '__qualname__', type(crit).__name__)}`"
+
+
 def is_own(crit: Any) -> bool:
     """Whether a loss is of the user's making: neither the library's nor PyTorch's."""
     target = target_of(crit)
@@ -110,6 +153,16 @@ def gets_whole(crit: Any, model: Any, *, regularised: bool) -> bool:
     attribute `returns_extra`, as the library's own do.
     """
     return is_own(crit) and not regularised and not getattr(model, "returns_extra", False)
+
+
+def split_output(output: Any, *, whole: bool = False) -> tuple[Any, tuple[Any, ...]]:
+    """Split what a model returns into the prediction and extra outputs: a tuple's first element and the rest.
+
+    With `whole` the prediction is the tuple itself.
+    """
+    if not isinstance(output, tuple) or not output or isinstance(output, PackedSequence):
+        return output, ()
+    return output if whole else output[0], output[1:]
 
 
 def aligner(crit: Any) -> Callable[[Any, Any], Any]:

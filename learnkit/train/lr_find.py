@@ -10,12 +10,11 @@ import numpy as np
 
 from learnkit.core.errors import DataError, NonFiniteError
 from learnkit.core.plots import get_ax
-from learnkit.train.events import Callback, CancelFit
+from learnkit.train.events import Callback, CancelFit, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from learnkit.train.loop import Run
 
 __all__ = ["LRFindResult", "RangeTest"]
 

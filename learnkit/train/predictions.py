@@ -18,10 +18,9 @@ from learnkit.data.joining import batch_len, join
 from learnkit.data.loaders import DeviceLoader, generators
 from learnkit.data.shapes import like_targets
 from learnkit.data.targets import Target
-from learnkit.train.failures import explain
+from learnkit.train.explain import describe, explain
 from learnkit.train.lazy import complete
-from learnkit.train.loop import describe, split_output
-from learnkit.train.losses import Activation, read
+from learnkit.train.losses import Activation, read, split_output
 
 __all__ = ["Predictions", "predict"]
 

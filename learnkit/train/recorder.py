@@ -10,22 +10,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from learnkit.core.errors import LearnkitError
 from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.plots import get_ax
-from learnkit.train.events import Callback
+from learnkit.train.events import Callback, Run
 from learnkit.train.optim import get_momentum
+from learnkit.train.running import RunningLoss
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from learnkit.train.loop import Run
     from learnkit.train.lr_find import LRFindResult
 
-__all__ = ["ProgressTable", "Recorder", "RunningLoss", "format_figure", "say"]
+__all__ = ["ProgressTable", "Recorder", "format_figure", "say"]
 
 
 FIRST_LOOK = 20
@@ -34,82 +33,6 @@ FEWEST_ITEMS = 8
 """Items in the first batch from which on its loss says where the model began."""
 ADAPTIVE_RATE = 0.005
 """Learning rates from here on are high for Adam and its kin."""
-
-
-class RunningLoss:
-    """Losses that stay on the device until somebody asks, so that no training step waits for the device.
-
-    Parameters
-    ----------
-    beta : float, default 0.98
-        Weight of the past in the smoothed value.
-    """
-
-    def __init__(self, beta: float = 0.98) -> None:
-        self.beta = beta
-        self._read: list[float] = []
-        self._pending: list[Tensor] = []
-        self._sizes: list[int] = []
-        self._epoch_start = 0
-        self._average, self._weight = 0.0, 0.0
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    @property
-    def sizes(self) -> list[int]:
-        """Number of items of every batch so far."""
-        return self._sizes
-
-    def start_epoch(self) -> None:
-        """Begin a new `epoch_mean`."""
-        self._epoch_start = len(self)
-
-    def add(self, loss: Tensor, n_items: int = 1) -> None:
-        """Take note of the loss of one batch."""
-        self._sizes.append(n_items)
-        if loss.device.type == "cpu" and not self._pending:  # reading it waits for nothing
-            self._note(loss.item())
-        else:
-            self._pending.append(loss.detach())
-
-    def read(self) -> list[float]:
-        """Return every loss so far, which waits for the device."""
-        if self._pending:
-            new = torch.stack(self._pending).tolist()
-            self._pending.clear()
-            for loss in new:
-                self._note(loss)
-        return self._read
-
-    def _note(self, loss: float) -> None:
-        self._read.append(loss)
-        self._average = self.beta * self._average + (1 - self.beta) * loss
-        self._weight = self.beta * self._weight + (1 - self.beta)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return every loss so far and what else `load_state_dict` needs."""
-        return {
-            "losses": list(self.read()),
-            "sizes": list(self._sizes),
-            "epoch_start": self._epoch_start,
-            "average": (self._average, self._weight),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
-        self._read, self._sizes, self._pending = state["losses"], state["sizes"], []
-        self._epoch_start, (self._average, self._weight) = state["epoch_start"], state["average"]
-
-    def smooth(self) -> float:
-        """Exponentially weighted average of the losses, without the bias of its start at zero."""
-        return self._average / self._weight if self.read() else math.nan
-
-    def epoch_mean(self) -> float:
-        """Mean loss per item since `start_epoch`."""
-        losses, sizes = self.read()[self._epoch_start :], self._sizes[self._epoch_start :]
-        total = sum(sizes)
-        return sum(loss * n for loss, n in zip(losses, sizes, strict=True)) / total if total else math.nan
 
 
 @old_attributes

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +27,9 @@ from learnkit.data.files import PathLike, as_path
 from learnkit.data.loaders import DeviceLoader, fast_forward, generators
 from learnkit.train.archive import Archive, read_archive, write_archive
 from learnkit.train.checkpoint import check_complete, check_same_layers
-from learnkit.train.events import Callback
+from learnkit.train.events import Callback, Run
 from learnkit.train.owned import load_state, owned, state_of, unkept
 from learnkit.train.recorder import ProgressTable
-
-if TYPE_CHECKING:
-    from learnkit.train.loop import Run
 
 __all__ = ["Checkpoints", "latest_checkpoint", "load_model_state", "model_state"]
 
@@ -154,29 +151,32 @@ class Checkpoints:
         if self.saved is not None:
             load_model_state(model, self.saved.weights, self.saved.state["model"], str(self.saved.path))
 
-    def batches(self, run: Run, dl: DeviceLoader, scaler: Any) -> Iterator[tuple[int, Any]]:
-        """Give the numbered batches of an epoch; of the one that was interrupted, those that are left."""
-        saved, self.saved = self.saved, None
+    def begin_epoch(self, run: Run, dl: DeviceLoader, scaler: Any) -> None:
+        """Note where the random generators are before an epoch draws its order; take the first checkpoint of a fit."""
         sources = generators(dl.dl)
+        self._epoch_start = {"random": random_state(*sources), "loader": _loader_state(dl.dl)}
+        if not self._kept:
+            self._begin(run, scaler, sources)
+
+    def restore(self, run: Run, dl: DeviceLoader, scaler: Any) -> Iterator[tuple[int, Any]]:
+        """Put everything back to where the checkpoint was taken, and return the batches that are left of its epoch."""
+        saved = self.saved
         if saved is None:
-            self._epoch_start = {"random": random_state(*sources), "loader": _loader_state(dl.dl)}
-            if not self._kept:
-                self._begin(run, scaler, sources)
-            yield from enumerate(dl)
-            return
-        state, first = saved.state, int(saved.state["batch"])
+            raise CheckpointError("this fit does not go on from a checkpoint, so there is nothing to put back.")
+        self.saved = None  # the epochs that follow are begun as usual
+        state, first, sources = saved.state, int(saved.state["batch"]), generators(dl.dl)
         self._restore(run, saved, scaler)
         self._epoch_start = state["epoch_start"]
         if self._epoch_start["loader"] is not None:
             dl.dl.set_state(self._epoch_start["loader"])  # type: ignore[attr-defined]
         self._set_random(self._epoch_start["random"], sources, saved.path)
         batches: Iterable[Any] = dl.dl
-        if first:
+        if first:  # the order of the epoch is drawn again, and the batches that were seen are passed over
             batches = fast_forward(dl.dl, first)
             self._set_random(state["random"], sources, saved.path)
         run.batch = first - 1
         self._plan(run)
-        yield from enumerate(dl.move(batches), first)
+        return enumerate(dl.move(batches), first)
 
     def _set_random(self, state: Any, sources: list[torch.Generator], file: Path) -> None:
         try:

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.optim import Optimizer
 
 from learnkit.core.errors import check_positive
-from learnkit.train.events import Callback
+from learnkit.train.events import Callback, Run
 from learnkit.train.optim import LayerOptimizer, get_momentum, set_momentum
-
-if TYPE_CHECKING:
-    from learnkit.train.loop import Run
 
 __all__ = [
     "CosAnneal",

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from learnkit.core.errors import check_choice, check_fraction, check_positive
 from learnkit.data.files import PathLike
 from learnkit.train.checkpoint import load_model, save_model
-from learnkit.train.events import Callback, CancelFit
-
-if TYPE_CHECKING:
-    from learnkit.train.loop import Run
+from learnkit.train.events import Callback, CancelFit, Run
 
 __all__ = ["EarlyStopping", "ReduceOnPlateau", "SaveBest"]
 

@@ -30,10 +30,10 @@ from learnkit import (
     fit,
     validate,
 )
-from learnkit.core.precision import bfloat16_on
-from learnkit.train.loop import Run
+from learnkit.core.precision import autocast_for, bfloat16_on
+from learnkit.train.events import Run
 from learnkit.train.predictions import predict
-from learnkit.train.stepping import Closure
+from learnkit.train.step import Closure, Forward
 from tests.train.helpers import (
     N_CLASSES,
     N_IN,
@@ -793,8 +793,9 @@ def test_lbfgs_takes_what_the_loop_gives_every_optimizer():
     assert trace.losses[-1] < 0.8 * first
     with pytest.raises(TrainingError, match="cannot be accumulated: leave `accumulate` at 1"):
         quiet_fit(model, bunch(), 1, lo.opt, F.cross_entropy, accumulate=2)
+    forward = Forward(model, F.cross_entropy, autocast_for("fp32", torch.device("cpu")), whole=False)
     with pytest.raises(TrainingError, match="scaled gradients"):
-        Closure(Run(model, lo.opt, F.cross_entropy, 1, ()), lambda: None, accumulate=1, fp16=True)
+        Closure(Run(model, lo.opt, F.cross_entropy, 1, ()), forward, accumulate=1, fp16=True)
 
 
 @pytest.mark.parametrize(

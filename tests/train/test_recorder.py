@@ -28,7 +28,8 @@ from learnkit import (
     Recorder,
     fit,
 )
-from learnkit.train.recorder import RunningLoss, format_figure
+from learnkit.train.recorder import format_figure
+from learnkit.train.running import RunningLoss
 from tests.train.helpers import N_CLASSES, N_IN, Trace, batches, bunch, items, learner, net, plain_net
 
 NB = len(batches())

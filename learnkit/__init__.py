@@ -69,6 +69,7 @@ from learnkit.train.lr_find import LRFindResult
 from learnkit.train.metric import Collected, Mean, Metric, Rooted
 from learnkit.train.optim import LayerOptimizer, set_lrs
 from learnkit.train.penalties import l1_penalty, l2_penalty
+from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan
 from learnkit.train.recorder import ProgressTable, Recorder
 from learnkit.train.schedules import (
     CosAnneal,
@@ -104,10 +105,12 @@ __all__ = [
     "Collected",
     "CosAnneal",
     "CutMix",
+    "Cycles",
     "DataBunch",
     "DataError",
     "EarlyStopping",
     "FBeta",
+    "FineTune",
     "Flatten",
     "GradientClip",
     "Interpretation",
@@ -122,8 +125,10 @@ __all__ = [
     "MixUp",
     "MultiCategory",
     "NonFiniteError",
+    "OneCycle",
     "OutOfMemoryError",
     "Perplexity",
+    "Plan",
     "Precision",
     "ProgressTable",
     "Real",

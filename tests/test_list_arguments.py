@@ -16,7 +16,7 @@ import torch
 from torch import nn, optim
 
 import learnkit
-from learnkit import Category, DataBunch, Interpretation, Learner, MultiCategory, Real, TensorLoader, course
+from learnkit import Category, Cycles, DataBunch, Interpretation, Learner, MultiCategory, Real, TensorLoader, course
 from learnkit.collab import CollabFilterDataset, EmbeddingNet, Vocabulary
 from learnkit.data.dataset import ItemDataset
 from learnkit.tabular import ColumnarModelData, MixedInputModel, TabularRegressor, proc_df, train_cats
@@ -122,6 +122,8 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "TensorLoader(y)": lambda x: TensorLoader(X, x),
     "Learner(callbacks)": lambda x: learner(callbacks=x),
     "Learner.fit(callbacks)": lambda x: learner().fit(0.1, 1, callbacks=x),
+    "Learner.follow(callbacks)": lambda x: learner().follow(Cycles(0.1, 1), callbacks=x),
+    "Learner.follow(plans)": lambda x: learner().follow(x),
     "Learner.fit_one_cycle(callbacks)": lambda x: learner().fit_one_cycle(1, 0.1, callbacks=x),
     "Learner.validate(dl)": lambda x: learner().validate(x),
     "Learner.predict_dl(dl)": lambda x: learner().predict_dl(x),
@@ -237,6 +239,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
 METRICS: dict[str, Callable[[Any], Any]] = {
     "Learner(metrics)": lambda x: learner(metrics=x),
     "Learner.fit(metrics)": lambda x: learner().fit(0.1, 1, metrics=x),
+    "Learner.follow(metrics)": lambda x: learner().follow(Cycles(0.1, 1), metrics=x),
     "Learner.fit_one_cycle(metrics)": lambda x: learner().fit_one_cycle(1, 0.1, metrics=x),
     "Learner.validate(metrics)": lambda x: learner().validate(metrics=x),
     "fit(metrics)": lambda x: learnkit.fit(

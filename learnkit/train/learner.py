@@ -5,7 +5,6 @@ It prepares an optimizer and callbacks and hands them to `loop.fit`; nothing is 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -60,11 +59,12 @@ from learnkit.train.optim import (
     group_names,
     group_params,
 )
+from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan, as_plans, plans_from_data, stretches
 from learnkit.train.predictions import Predictions, predict
 from learnkit.train.recorder import Recorder, say
 from learnkit.train.rehearsal import preserve_callbacks, rehearsal
 from learnkit.train.resume import Checkpoints, model_state
-from learnkit.train.schedules import ScheduleRates, cosine, one_cycle, one_cycle_momentum, slanted_triangle, triangle
+from learnkit.train.schedules import ScheduleRates
 from learnkit.train.settings import SETTINGS
 from learnkit.train.watch import SaveBest, Watch
 
@@ -268,53 +268,21 @@ class Learner(Settable):
         CheckpointError
             If no checkpoint can be written into the folder.
         """
-        arguments = {
-            "lrs": lrs, "n_cycle": n_cycle, "wds": wds, "cycle_len": cycle_len, "cycle_mult": cycle_mult,
-            "metrics": _names(metrics), "cycle_save_name": cycle_save_name, "best_save_name": best_save_name,
-            "use_clr_beta": use_clr_beta, "use_clr": use_clr, "use_wd_sched": use_wd_sched, "norm_wds": norm_wds,
-        }  # fmt: skip
-        if wds_sched_mult is not None and checkpoint is not None:
-            raise ValueError("a checkpoint cannot keep the function `wds_sched_mult`; leave out one of the two.")
-        if (norm_wds or wds_sched_mult is not None) and not use_wd_sched:
-            name = "norm_wds" if norm_wds else "wds_sched_mult"
-            raise ValueError(f"`{name}` changes the schedule of weight decay: pass `use_wd_sched=True` too.")
-        checkpoints = self._checkpoints(checkpoint, every, keep, "fit", arguments)
-        n_cycle = int(check_positive("n_cycle", n_cycle, integer=True))
-        lo = self._optimizer(lrs, wds)
-        extra = [*check_callbacks(callbacks), *self._best_saver(best_save_name)]
-        if use_wd_sched:
-            cycles = (1 if cycle_len is None else cycle_len, cycle_mult, n_cycle)
-            extra.append(WeightDecaySchedule(lo, self._batches_per_epoch(), *cycles, norm_wds, wds_sched_mult))
-        if cycle_len is None:
-            mult = None if cycle_mult == 1 else cycle_mult
-            cyclic = {
-                "cycle_save_name": cycle_save_name,
-                "use_clr_beta": use_clr_beta,
-                "use_clr": use_clr,
-                "cycle_mult": mult,
-            }
-            for name, value in cyclic.items():
-                if value is not None:
-                    raise ValueError(f"`{name}` needs cycles: pass `cycle_len` too.")
-            return self._train(lo, n_cycle, metrics, extra, checkpoints)
-        cycle_len = int(check_positive("cycle_len", cycle_len, integer=True))
-        cycle_mult = int(check_positive("cycle_mult", cycle_mult, integer=True))
-        n_epochs = sum(cycle_len * cycle_mult**i for i in range(n_cycle))
-
-        def on_cycle_end(sched: ScheduleRates, cycle: int) -> None:
-            if cycle_save_name is not None:
-                self.save(f"{cycle_save_name}_cyc_{cycle}")
-
-        lr, mom = cosine(1.0, 0.0), None
-        if use_clr is not None and use_clr_beta is not None:
-            raise ValueError("`use_clr` and `use_clr_beta` are two shapes of one cycle; pass one of them.")
-        if use_clr is not None:
-            lr = slanted_triangle(*_pair("use_clr", use_clr, "(div, cut_div)"))
-        elif use_clr_beta is not None:
-            lr, mom = _clr_beta(use_clr_beta)
-        nb = self._batches_per_epoch() * cycle_len
-        sched = ScheduleRates(lo, nb, lr, mom, cycle_mult=cycle_mult, on_cycle_end=on_cycle_end)
-        return self._train(lo, n_epochs, metrics, [*extra, sched], checkpoints)
+        plan = Cycles(
+            lrs,
+            n_cycle,
+            wds,
+            cycle_len,
+            cycle_mult,
+            use_clr_beta,
+            use_clr,
+            use_wd_sched=use_wd_sched,
+            norm_wds=norm_wds,
+        )
+        return self.follow(
+            plan, metrics=metrics, callbacks=callbacks, cycle_save_name=cycle_save_name, best_save_name=best_save_name,
+            wds_sched_mult=wds_sched_mult, checkpoint=checkpoint, every=every, keep=keep,
+        )  # fmt: skip
 
     def fit_one_cycle(
         self,
@@ -369,18 +337,11 @@ class Learner(Settable):
         >>> results["rmse"] < 0.5
         True
         """
-        arguments = {
-            "n_epoch": n_epoch, "lr_max": lr_max, "wds": wds, "div": div, "div_final": div_final, "pct_start": pct_start,
-            "moms": moms, "metrics": _names(metrics), "best_save_name": best_save_name,
-        }  # fmt: skip
-        checkpoints = self._checkpoints(checkpoint, every, keep, "fit_one_cycle", arguments)
-        n_epoch = int(check_positive("n_epoch", n_epoch, integer=True))
-        lo = self._optimizer(lr_max, wds)
-        lr = one_cycle(1 / div, 1.0, 1 / div_final, pct_start=pct_start)
-        mom = one_cycle_momentum(lo.opt, moms, pct_start)
-        extra = [*check_callbacks(callbacks), *self._best_saver(best_save_name)]
-        sched = ScheduleRates(lo, self._batches_per_epoch() * n_epoch, lr, mom)
-        return self._train(lo, n_epoch, metrics, [*extra, sched], checkpoints)
+        plan = OneCycle(n_epoch, lr_max, wds, div, div_final, pct_start, moms)
+        return self.follow(
+            plan, metrics=metrics, callbacks=callbacks, best_save_name=best_save_name, checkpoint=checkpoint, every=every,
+            keep=keep,
+        )  # fmt: skip
 
     def fine_tune(
         self,
@@ -420,19 +381,80 @@ class Learner(Settable):
         >>> with learn.no_progress():
         ...     results = learn.fine_tune(1)
         """
-        arguments = {"epochs": epochs, "base_lr": base_lr, "freeze_epochs": freeze_epochs}
+        return self.follow(FineTune(epochs, base_lr, freeze_epochs), checkpoint=checkpoint, every=every, keep=keep)
+
+    def follow(
+        self,
+        plans: Plan | Sequence[Plan],
+        *,
+        metrics: Sequence[MetricLike] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        cycle_save_name: str | None = None,
+        best_save_name: str | None = None,
+        wds_sched_mult: Callable[[WeightDecaySchedule], LRs] | None = None,
+        checkpoint: PathLike | Checkpoints | None = None,
+        every: int | timedelta = timedelta(minutes=10),
+        keep: int = 2,
+    ) -> dict[str, float]:
+        """Train by a plan, or by several one after the other; `fit`, `fit_one_cycle` and `fine_tune` make one and call this.
+
+        Parameters
+        ----------
+        plans : Plan or sequence of Plan
+            `Cycles`, `OneCycle`, `FineTune`: a fit as data, which can be kept, compared and used again.
+        metrics, callbacks, cycle_save_name, best_save_name, wds_sched_mult, checkpoint, every, keep
+            As for `fit`. With `best_save_name` each stretch of a plan starts anew with its best weights.
+
+        Returns
+        -------
+        dict of str to float
+            Figures of the last epoch.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from learnkit import Cycles, DataBunch, Learner, OneCycle, Real
+        >>> x = torch.randn(64, 2)
+        >>> learn = Learner(DataBunch(".", [(x, x.sum(1))] * 8, target=Real()), torch.nn.Linear(2, 1))
+        >>> with learn.no_progress():
+        ...     results = learn.follow([OneCycle(2, 0.1), Cycles(0.01, 2, cycle_len=1)])
+        >>> len(learn.sched.epochs)  # of the last fit
+        2
+        """
+        plans = as_plans(plans)
+        parts = stretches(plans)
+        if wds_sched_mult is not None and checkpoint is not None:
+            raise ValueError("a checkpoint cannot keep the function `wds_sched_mult`; leave out one of the two.")
+        if wds_sched_mult is not None and not any(getattr(part, "use_wd_sched", False) for part in parts):
+            raise ValueError("`wds_sched_mult` changes the schedule of weight decay: pass `use_wd_sched=True` too.")
+        if cycle_save_name is not None and any(isinstance(part, Cycles) and part.cycle_len is None for part in parts):
+            raise ValueError("`cycle_save_name` needs cycles: pass `cycle_len` too.")
         saved = checkpoint if isinstance(checkpoint, Checkpoints) else None
-        folder = saved.folder if saved is not None else checkpoint
+        folder = checkpoint.folder if isinstance(checkpoint, Checkpoints) else checkpoint
         if saved is not None:
-            every, keep, arguments = saved.every, saved.keep, saved.call["arguments"]
-        parts = [self._checkpoints(folder, every, keep, "fine_tune", arguments, part=part) for part in (0, 1)]
-        if saved is not None:
-            parts[saved.call["part"]] = saved
-        if saved is None or saved.call["part"] == 0:
-            self.freeze()
-            self.fit_one_cycle(freeze_epochs, base_lr, checkpoint=parts[0])
-        self.unfreeze()
-        return self.fit_one_cycle(epochs, slice(base_lr / 200, base_lr / 2), checkpoint=parts[1])
+            every, keep = saved.every, saved.keep
+        call = {
+            "plans": [plan.to_data() for plan in plans],
+            "metrics": _names(metrics),
+            "cycle_save_name": cycle_save_name,
+            "best_save_name": best_save_name,
+            "settings": {name: getattr(self, name) for name in self._settings},
+            "target": _describe_target(self.data),
+        }
+        extra = check_callbacks(callbacks)
+        done = 0 if saved is None else saved.call["part"]
+        results: dict[str, float] = {}
+        for number, part in enumerate(parts[done:], done):
+            checkpoints = saved
+            if folder is not None and (saved is None or number > done):
+                checkpoints = Checkpoints(folder, every, keep, {**call, "part": number})
+            if part.layers is not None:
+                self.freeze() if part.layers == "head" else self.unfreeze()
+            lo = self._optimizer(*part.rates)
+            heard = [*extra, *self._best_saver(best_save_name)]
+            heard += part.schedules(lo, self._batches_per_epoch, self._cycle_saver(cycle_save_name), wds_sched_mult)
+            results = self._train(lo, part.n_epochs, metrics, heard, checkpoints)
+        return results
 
     def resume(
         self,
@@ -482,22 +504,10 @@ class Learner(Settable):
         (True, True)
         """
         checkpoints = Checkpoints.resume(folder)
-        call = checkpoints.call
-        methods: dict[str, Callable[..., dict[str, float]]] = {
-            "fit": self.fit,
-            "fit_one_cycle": self.fit_one_cycle,
-            "fine_tune": self.fine_tune,
-        }
-        if call.get("method") not in methods:
-            raise CheckpointError(f"the fit in {folder} was not begun by a Learner: pass `checkpoints` to `fit` again.")
-        method = methods[call["method"]]
-        settings, arguments = call.get("settings"), call.get("arguments")
-        if not isinstance(settings, dict) or not isinstance(arguments, dict) or {*self._settings} != {*settings}:
+        call = _call_of(checkpoints, folder)
+        plans, settings = plans_from_data(call["plans"]), call["settings"]
+        if {*self._settings} != {*settings} or not 0 <= call["part"] < len(stretches(plans)):
             raise CheckpointError(f"the fit in {folder} is not one of a {type(self).__name__}.")
-        if strange := {*arguments} - {*inspect.signature(method).parameters}:
-            raise CheckpointError(
-                f"the fit in {folder} was called with {strange.pop()!r}, which this learnkit does not know."
-            )
         if call.get("target") != _describe_target(self.data):
             raise CheckpointError(
                 f"the fit learned {call.get('target')}; this data is of {_describe_target(self.data)}."
@@ -508,8 +518,14 @@ class Learner(Settable):
             setattr(self, name, settings[name])
         if self.show_progress:
             say(f"going on from {checkpoints.describe()}")
-        given = {name: value for name, value in (("metrics", metrics), ("callbacks", callbacks)) if value is not None}
-        return method(**{**arguments, **given}, checkpoint=checkpoints)
+        return self.follow(
+            plans,
+            metrics=call["metrics"] if metrics is None else metrics,
+            callbacks=callbacks,
+            cycle_save_name=call["cycle_save_name"],
+            best_save_name=call["best_save_name"],
+            checkpoint=checkpoints,
+        )
 
     @old_arguments
     def lr_find(
@@ -1096,26 +1112,12 @@ class Learner(Settable):
         """Return the callbacks that take part in a training that is taken back."""
         return [*self._loss_callbacks(), *(callback for callback in self.callbacks if callback.rehearses)]
 
-    def _checkpoints(
-        self,
-        checkpoint: PathLike | Checkpoints | None,
-        every: int | timedelta,
-        keep: int,
-        method: str,
-        arguments: dict[str, Any],
-        *,
-        part: int = 0,
-    ) -> Checkpoints | None:
-        if checkpoint is None or isinstance(checkpoint, Checkpoints):
-            return checkpoint
-        call = {
-            "method": method,
-            "arguments": arguments,
-            "part": part,
-            "settings": {name: getattr(self, name) for name in self._settings},
-            "target": _describe_target(self.data),
-        }
-        return Checkpoints(checkpoint, every, keep, call)
+    def _cycle_saver(self, name: str | None) -> Callable[[ScheduleRates, int], object]:
+        def on_cycle_end(sched: ScheduleRates, cycle: int) -> None:
+            if name is not None:
+                self.save(f"{name}_cyc_{cycle}")
+
+        return on_cycle_end
 
     def _train(
         self,
@@ -1255,23 +1257,15 @@ def _describe_target(data: DataBunch) -> str:
     return f"{type(data.target).__name__} {'' if data.classes is None else data.classes}".strip()
 
 
-def _pair(name: str, value: Any, form: str) -> tuple[float, float]:
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise ValueError(f"`{name}` must be {form}; got {value!r}.")
-    return value[0], value[1]
-
-
-def _clr_beta(values: tuple[float, ...]) -> tuple[Callable[[float], float], Callable[[float], float] | None]:
-    if len(values) not in (2, 4):
-        raise ValueError(f"`use_clr_beta` must be (div, pct) or (div, pct, max_mom, min_mom); got {values!r}.")
-    div, pct = values[:2]
-    if len(values) == 2:
-        return triangle(div, pct), None
-    high, low = values[2:]
-    slope = (1 - pct / 100) / 2
-
-    def momentum(progress: float) -> float:
-        rising = np.interp(progress, [0, slope, 2 * slope, 1], [high, low, high, high])
-        return float(rising)
-
-    return triangle(div, pct), momentum
+def _call_of(checkpoints: Checkpoints, folder: PathLike) -> dict[str, Any]:
+    """Return how a fit was called; of one that an earlier version began, its method and arguments as a plan."""
+    call = checkpoints.call
+    if "method" in call and "arguments" in call:
+        kinds = {"fit": "Cycles", "fit_one_cycle": "OneCycle", "fine_tune": "FineTune"}
+        names = {"metrics": None, "cycle_save_name": None, "best_save_name": None}
+        arguments = {"kind": kinds.get(call["method"], call["method"]), **call["arguments"]}
+        call = {**call, **{name: arguments.pop(name, None) for name in names}, "plans": [arguments]}
+    parts = {"plans": list, "part": int, "settings": dict}
+    if not all(isinstance(call.get(name), kind) for name, kind in parts.items()):
+        raise CheckpointError(f"the fit in {folder} was not begun by a Learner: pass `checkpoints` to `fit` again.")
+    return {"metrics": None, "cycle_save_name": None, "best_save_name": None, **call}

@@ -1,6 +1,6 @@
 """`load_learner`: open what `learn.export` wrote.
 
-Each application describes itself as data and is made of that description again by two functions in a file of its own:
+Each application describes itself as data (`recipe.py`) and is made of that description again by two functions (`opening.py`):
 
 - `make_model(recipe) -> nn.Module | None`: the model, untrained; `None` for a model of the user's own;
 - `make_learner(recipe, model, target, folder, options) -> Learner`: a learner without items, around that model.
@@ -35,10 +35,10 @@ __all__ = ["load_learner"]
 
 APPLICATIONS = {
     "any": "learnkit.export",
-    "vision": "learnkit.vision.saving",
-    "tabular": "learnkit.tabular.saving",
-    "collab": "learnkit.collab.saving",
-    "text": "learnkit.text.saving",
+    "vision": "learnkit.vision.opening",
+    "tabular": "learnkit.tabular.opening",
+    "collab": "learnkit.collab.opening",
+    "text": "learnkit.text.opening",
 }
 """Where each application's two functions are; imported when a file of it is opened."""
 

@@ -12,7 +12,7 @@ from learnkit.collab.models import EmbeddingModel
 from learnkit.train.events import Callback
 
 if TYPE_CHECKING:
-    from learnkit.train.loop import Run
+    from learnkit.train.events import Run
 
 __all__ = ["ColdStart"]
 

@@ -16,6 +16,7 @@ from learnkit.collab.bunch import CollabFilterData
 from learnkit.collab.columns import as_ratings, as_times, compact, titles_of
 from learnkit.collab.ids import Vocabulary
 from learnkit.collab.interactions import Interactions, count_codes, sorted_pairs
+from learnkit.collab.learner import CollabLearner, ModelLike, build_model
 from learnkit.collab.loaders import RankingLoader, RatingLoader
 from learnkit.collab.models import EmbeddingDotBias
 from learnkit.collab.ranking import Preference
@@ -28,7 +29,7 @@ from learnkit.data.files import PathLike
 from learnkit.data.split import check_val_idxs, get_cv_idxs, split_by_order
 from learnkit.data.targets import Real
 from learnkit.train.events import Callback
-from learnkit.train.loop import Loss
+from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import LRs, OptFn
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from learnkit.collab.columns import Titles
-    from learnkit.collab.learner import CollabLearner, ModelLike
 
 __all__ = ["CollabFilterDataset"]
 
@@ -479,8 +479,6 @@ class CollabFilterDataset(Settable):
         >>> results["rmse"] < 0.5
         True
         """
-        from learnkit.collab.learner import CollabLearner, build_model
-
         data = self.get_data(val_idxs, bs, feedback=feedback, negatives=negatives, y_range=y_range)
         return CollabLearner(
             data,

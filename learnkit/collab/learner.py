@@ -24,14 +24,14 @@ from learnkit.collab.metrics import rank_held_out, top_items
 from learnkit.collab.models import EmbeddingModel
 from learnkit.collab.plots import scatter_titles
 from learnkit.collab.ranking import Preference, RankingMetrics
-from learnkit.collab.saving import data_to_recipe, model_to_recipe
+from learnkit.collab.recipe import data_to_recipe, model_to_recipe
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import get_ax
 from learnkit.data.bunch import DataBunch
 from learnkit.train.archive import digest
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
-from learnkit.train.loop import Loss
+from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import LayerGroup, LayerOptimizer, LRs, OptFn
 

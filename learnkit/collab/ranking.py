@@ -18,7 +18,7 @@ from learnkit.train.events import Callback
 
 if TYPE_CHECKING:
     from learnkit.collab.bunch import CollabFilterData
-    from learnkit.train.loop import Run
+    from learnkit.train.events import Run
 
 __all__ = ["Preference", "RankingMetrics", "bpr_loss"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +12,8 @@ from torch import Tensor
 from learnkit.core.errors import DataError, check_choice
 from learnkit.core.listing import numbers
 from learnkit.data.targets import Category, MultiCategory, Target
+from learnkit.tabular.bunch import TableBunch
 from learnkit.tabular.model import MixedInputModel, check_y_range, embedding_sizes
-
-if TYPE_CHECKING:
-    from learnkit.tabular.data import ColumnarModelData
 
 __all__ = ["ARCHS", "build_model", "check_targets", "describe_model", "start_at_the_average", "start_unknown"]
 
@@ -23,7 +21,7 @@ ARCHS = ("mlp", "ple")
 
 
 def describe_model(
-    data: ColumnarModelData,
+    data: TableBunch,
     arch: str,
     emb_szs: Sequence[tuple[int, int]] | None,
     n_cont: int | None,

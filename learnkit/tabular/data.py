@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,7 @@ from torch import Tensor
 
 from learnkit.core.device import default_device
 from learnkit.core.errors import DataError
-from learnkit.core.listing import check_list
 from learnkit.core.old_names import old_arguments
-from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import TensorLoader
 from learnkit.data.split import check_val_idxs
@@ -29,24 +27,23 @@ from learnkit.tabular.architecture import (
     start_at_the_average,
     start_unknown,
 )
+from learnkit.tabular.bunch import TableBunch
 from learnkit.tabular.columns import check_listed, some
 from learnkit.tabular.coverage import Coverage
 from learnkit.tabular.labels import as_labels, class_numbers, join_labels, make_target
+from learnkit.tabular.learner import TabularLearner, adamw
 from learnkit.tabular.mapper import ATTRS_KEY, Mapper
-from learnkit.tabular.model import emb_size, quantile_edges
+from learnkit.tabular.model import quantile_edges
 from learnkit.tabular.tensors import columns_array, frame_tensors, largest_code, row_loader
 from learnkit.train.events import Callback
-from learnkit.train.loop import Loss
+from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
-
-if TYPE_CHECKING:
-    from learnkit.tabular.learner import TabularLearner
 
 __all__ = ["ColumnarModelData"]
 
 
-class ColumnarModelData(DataBunch):
+class ColumnarModelData(TableBunch):
     """A table's columns and what is predicted from them, ready to train on.
 
     Make one with `from_data_frame` or `from_arrays`.
@@ -83,26 +80,6 @@ class ColumnarModelData(DataBunch):
     >>> md.cat_sz, md.cont_flds, len(md.trn_dl), len(md.val_dl)
     ([('Store', 4)], ['Km'], 3, 1)
     """
-
-    def __init__(
-        self,
-        path: PathLike,
-        trn_dl: Any,
-        val_dl: Any = None,
-        test_dl: Any = None,
-        *,
-        target: Target | None = None,
-        cat_sz: Sequence[tuple[Any, int]] = (),
-        cont_flds: Sequence[Any] = (),
-        mapper: Mapper | None = None,
-        coverage: Coverage | None = None,
-    ) -> None:
-        super().__init__(path, trn_dl, val_dl, test_dl, target=target)
-        self.cat_sz = [(name, int(size)) for name, size in check_list("cat_sz", cat_sz, "pairs (name, codes)")]
-        self.cat_flds = [name for name, _ in self.cat_sz]
-        self.cont_flds = check_list("cont_flds", cont_flds, "column names")
-        self.mapper = mapper
-        self.coverage = Coverage() if coverage is None else coverage
 
     @classmethod
     def from_data_frame(
@@ -386,23 +363,6 @@ class ColumnarModelData(DataBunch):
             target=target,
         )
 
-    @property
-    def emb_szs(self) -> list[tuple[int, int]]:
-        """Number of codes and default embedding width of each categorical column."""
-        return [(size, emb_size(size)) for _, size in self.cat_sz]
-
-    def to(self, device: torch.device) -> None:
-        """Put the tensors on `device` for good, so that no batch has to be copied."""
-        for dl in (self.trn_dl, self.val_dl, self.test_dl):
-            if isinstance(dl, TensorLoader):
-                dl.tensors = tuple(x.to(device) for x in dl.tensors)
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all tensors."""
-        loaders = [dl for dl in (self.trn_dl, self.val_dl, self.test_dl) if isinstance(dl, TensorLoader)]
-        return sum(x.nbytes for dl in loaders for x in dl.tensors)
-
     @old_arguments
     def get_learner(
         self,
@@ -476,8 +436,6 @@ class ColumnarModelData(DataBunch):
         >>> learn.predict().shape
         (8,)
         """
-        from learnkit.tabular.learner import TabularLearner, adamw  # they are built on this file's data
-
         config = describe_model(self, arch, emb_szs, n_cont, emb_drop, out_sz, szs, drops, y_range, use_bn)
         rows = self.trn_dl.tensors if isinstance(self.trn_dl, TensorLoader) else None
         held_out = self.val_dl.tensors[-1] if isinstance(self.val_dl, TensorLoader) else None

@@ -17,11 +17,11 @@ from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import as_text, get_ax
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loaders import TensorLoader
+from learnkit.tabular.bunch import TableBunch
 from learnkit.tabular.columns import Rows, as_frame
 from learnkit.tabular.coverage import Coverage
-from learnkit.tabular.data import ColumnarModelData
 from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
-from learnkit.tabular.saving import data_to_recipe, preparation
+from learnkit.tabular.recipe import data_to_recipe, preparation
 from learnkit.tabular.tensors import frame_tensors
 from learnkit.train.archive import digest
 from learnkit.train.learner import Learner
@@ -59,7 +59,7 @@ class TabularLearner(Learner):
     """
 
     _application = "tabular"
-    data: ColumnarModelData
+    data: TableBunch
     config: dict[str, Any] | None = None
     _coverage: Coverage | None = None
 
@@ -118,7 +118,7 @@ class TabularLearner(Learner):
         """
         before, alike = (
             self.coverage,
-            isinstance(data, ColumnarModelData) and preparation(data) == preparation(self.data),
+            isinstance(data, TableBunch) and preparation(data) == preparation(self.data),
         )
         super().set_data(data)
         self._coverage = before.joined(self.data.coverage) if alike else None

@@ -8,8 +8,7 @@ from learnkit.core.errors import check_positive
 from learnkit.core.layers import forget_state
 from learnkit.text.language_model import LanguageModel
 from learnkit.train.callbacks import WeightAverage
-from learnkit.train.events import Callback
-from learnkit.train.loop import Run
+from learnkit.train.events import Callback, Run
 
 __all__ = ["NTASGD", "ResetState", "ScaleRateByLength", "SkipScores"]
 

@@ -4,42 +4,38 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from learnkit.core.errors import DataError, check_choice, check_positive
+from learnkit.core.errors import DataError, check_choice
 from learnkit.core.listing import check_list
 from learnkit.core.old_names import old_arguments
-from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.targets import Category, MultiCategory, Real, Target
+from learnkit.text.bunch import TextBunch
 from learnkit.text.classifier import TextClassifier
-from learnkit.text.corpus import build_corpus, line_ends, text_files
+from learnkit.text.corpus import build_corpus, text_files
 from learnkit.text.encoders import EncoderSettings
 from learnkit.text.field import Field
 from learnkit.text.folders import label_folders, warn_of_unlabelled
-from learnkit.text.items import TextItems
+from learnkit.text.learner import TextLearner
 from learnkit.text.loaders import TextLoader
-from learnkit.text.texts import Corpus, column_of, labels_of, texts_of, warn_of_unknown
+from learnkit.text.texts import column_of, labels_of, texts_of, warn_of_unknown
 from learnkit.train.events import Callback
-from learnkit.train.loop import Loss
+from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from learnkit.text.learner import TextLearner
-
 __all__ = ["TextData"]
 
 
-class TextData(DataBunch):
+class TextData(TextBunch):
     """Texts with labels; make one with `from_dataframes`, `from_folders` or `from_splits`.
 
     Parameters
@@ -66,72 +62,6 @@ class TextData(DataBunch):
     >>> data.classes, data.val_y.tolist()
     (['neg', 'pos'], [1, 1, 0, 0])
     """
-
-    def __init__(
-        self,
-        path: PathLike,
-        field: Field,
-        trn: TextLoader | None,
-        val: TextLoader | None,
-        test: TextLoader | None,
-        target: Target,
-        bs: int = 64,
-        *,
-        backwards: bool = False,
-        max_len: int | None = None,
-    ) -> None:
-        super().__init__(path, [] if trn is None else trn, val, test, target=target)
-        self.field, self.bs, self.backwards, self.max_len = field, bs, backwards, max_len
-
-    @property
-    def bs(self) -> int:
-        """Batch size of all loaders; setting it changes them, and nothing else about them."""
-        return self._bs
-
-    @bs.setter
-    def bs(self, bs: int) -> None:
-        self._bs = int(check_positive("bs", bs, integer=True))
-        for dl in (self.trn_dl, self.val_dl, self.test_dl):
-            if isinstance(dl, TextLoader):
-                dl.bs = self._bs
-
-    @property
-    def nt(self) -> int:
-        """Tokens in the vocabulary."""
-        return len(self.field.vocab)
-
-    @property
-    def val_y(self) -> NDArray[Any]:
-        """Encoded targets of the validation set, in its order."""
-        if not isinstance(self.val_dl, TextLoader):
-            return super().val_y
-        return self.val_dl.y.numpy()
-
-    @property
-    def trn_y(self) -> NDArray[Any]:
-        """Encoded targets of the training set, in its order."""
-        return super().trn_y if not isinstance(self.trn_dl, TextLoader) else self.trn_dl.y.numpy()
-
-    @property
-    def trn_ds(self) -> TextItems:
-        """The training texts."""
-        return self._items("trn_dl")
-
-    @property
-    def val_ds(self) -> TextItems:
-        """The validation texts."""
-        return self._items("val_dl")
-
-    @property
-    def test_ds(self) -> TextItems:
-        """The test texts."""
-        return self._items("test_dl")
-
-    def _items(self, name: str) -> TextItems:
-        dl = getattr(self, name)
-        if not isinstance(dl, TextLoader):
-            raise DataError(f"this data bunch has no `{name}` of texts.")
-        return TextItems(dl, _no_labels if name == "test_dl" else partial(_decoded, self.target))
 
     @classmethod
     def from_dataframes(
@@ -346,29 +276,6 @@ class TextData(DataBunch):
         trn, val, test = loaders
         return cls(path, field, trn, val, test, target, bs, backwards=backwards, max_len=max_len)
 
-    def texts_dl(self, texts: Sequence[str], bs: int | None = None) -> TextLoader:
-        """Return a loader of raw texts, prepared as the training texts were.
-
-        Parameters
-        ----------
-        texts : sequence of str
-        bs : int, optional
-            That of the data bunch by default.
-
-        Returns
-        -------
-        TextLoader
-        """
-        field = self.field
-        numbers = [field.vocab.numbers(field.tokens(line_ends(text))) for text in texts_of(texts, "texts")]
-        if not numbers:
-            raise DataError("there are no texts.")
-        offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in numbers])])
-        corpus = Corpus(np.concatenate(numbers), offsets, field.vocab)
-        warn_of_unknown(corpus, "these texts", stacklevel=3)
-        no_labels = np.zeros(len(numbers), dtype=np.int64)
-        return TextLoader(corpus, no_labels, None, bs or self.bs, backwards=self.backwards, max_len=self.max_len)
-
     @old_arguments
     def get_model(
         self,
@@ -421,8 +328,6 @@ class TextData(DataBunch):
         -------
         TextLearner
         """
-        from learnkit.text.learner import TextLearner
-
         check_choice("arch", arch, ("lstm", "gru"))
         encoder = EncoderSettings(arch, emb_sz, n_hid, n_layers, dropouti, 0.0, wdrop, dropoute, dropouth)
         rest: dict[str, Any] = {"c": self.c, "max_sl": max_sl, "bptt": bptt, "head_sz": head_sz, "ps": (dropout, 0.1)}
@@ -462,20 +367,6 @@ def _several(cell: Any, separator: str) -> list[str]:
     if pd.api.types.is_scalar(cell) and pd.isna(cell):
         return []
     return [name.strip() for name in str(cell).split(separator) if name.strip()]
-
-
-def _no_labels(y: NDArray[Any]) -> list[Any]:
-    return [None] * len(y)
-
-
-def _decoded(target: Target | None, y: NDArray[Any]) -> list[Any]:
-    """Return encoded targets as the labels they were."""
-    classes = None if target is None else target.classes
-    if classes is None:
-        return list(y.tolist())
-    if y.ndim > 1:
-        return [[name for name, there in zip(classes, row, strict=True) if there] for row in y]
-    return [classes[code] for code in y]
 
 
 def _kind(continuous: bool, separator: str | None) -> type[Target]:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map  # where PyTorch says own types are entered
 
+from learnkit.text.loaders import TextLoader, stack_texts
 from learnkit.text.texts import TextItem, TokenList
-from learnkit.text.vocab import Vocab
-
-if TYPE_CHECKING:
-    from learnkit.text.loaders import TextLoader
 
 __all__ = ["TextItems", "collate_texts"]
 
@@ -72,14 +68,6 @@ def collate_texts(items: Sequence[TextItem], *, collate_fn_map: Any = None) -> t
             "a stream of text is one item, and is cut into windows by `BPTTLoader`: train on the data bunch's own loaders."
         )
     return stack_texts([item.x for item in items if item.x is not None]), torch.stack([item.y for item in items])
-
-
-def stack_texts(texts: Sequence[NDArray[Any]]) -> Tensor:
-    """Return texts as the columns of one tensor, padded at the end."""
-    x = np.full((max(map(len, texts)), len(texts)), Vocab.pad, dtype=np.int64)
-    for column, text in enumerate(texts):
-        x[: len(text), column] = text
-    return torch.from_numpy(x)
 
 
 default_collate_fn_map[TextItem] = collate_texts

@@ -22,20 +22,19 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.joining import take
 from learnkit.text.awd_lstm import Encoder
+from learnkit.text.bunch import StreamBunch, TextBunch
 from learnkit.text.callbacks import ScaleRateByLength, SkipScores
 from learnkit.text.classifier import TextClassifier
-from learnkit.text.data import TextData
 from learnkit.text.field import Field
 from learnkit.text.language_model import LanguageModel
-from learnkit.text.saving import data_to_recipe
-from learnkit.text.stream import LanguageModelData
+from learnkit.text.recipe import data_to_recipe
 from learnkit.text.tokens import SPECIAL
 from learnkit.text.vocab import Vocab
 from learnkit.train.archive import digest
 from learnkit.train.checkpoint import check_same_layers, found_weights, read_meta, read_weights, save_model
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
-from learnkit.train.loop import Loss
+from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import LayerGroup, OptFn, default_splitter
 from learnkit.train.predictions import Predictions
@@ -223,11 +222,11 @@ class LanguageLearner(EncoderLearner):
     True
     """
 
-    data: LanguageModelData
+    data: StreamBunch
 
     def __init__(
         self,
-        data: LanguageModelData,
+        data: StreamBunch,
         model: nn.Module,
         opt_fn: OptFn | None = None,
         crit: Loss | None = None,
@@ -302,7 +301,7 @@ class TextLearner(EncoderLearner):
     (1, 2)
     """
 
-    data: TextData
+    data: TextBunch
 
     def predict_texts(self, texts: Sequence[str], bs: int | None = None) -> NDArray[Any]:
         """Predict raw texts.

@@ -5,7 +5,7 @@ All are `(length, batch)`: time runs down, each column is a piece of the stream 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,8 +17,8 @@ from torch import Tensor
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.settable import Settable
 from learnkit.data.loaders import single_left
-from learnkit.text.items import stack_texts
 from learnkit.text.texts import Corpus
+from learnkit.text.vocab import Vocab
 
 __all__ = ["BPTTLoader", "TextLoader"]
 
@@ -259,3 +259,11 @@ class TextLoader(Settable):
             longest = int(self.lengths[batches[:, 0]].argmax())
             batches[[0, longest]] = batches[[longest, 0]]
         return np.concatenate([batches.reshape(-1), order[n_full * self.bs :]])
+
+
+def stack_texts(texts: Sequence[NDArray[Any]]) -> Tensor:
+    """Return texts as the columns of one tensor, padded at the end."""
+    x = np.full((max(map(len, texts)), len(texts)), Vocab.pad, dtype=np.int64)
+    for column, text in enumerate(texts):
+        x[: len(text), column] = text
+    return torch.from_numpy(x)

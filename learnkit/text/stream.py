@@ -12,29 +12,26 @@ from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.old_names import old_arguments
-from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
+from learnkit.text.bunch import StreamBunch
 from learnkit.text.corpus import build_corpus, text_files
 from learnkit.text.encoders import EncoderSettings
 from learnkit.text.field import Field
 from learnkit.text.language_model import LanguageModel
-from learnkit.text.loaders import BPTTLoader
-from learnkit.text.next_token import NextToken
-from learnkit.text.texts import TextItem, TokenList, column_of, texts_of, warn_of_unknown
+from learnkit.text.learner import LanguageLearner
+from learnkit.text.texts import column_of, texts_of, warn_of_unknown
 from learnkit.train.events import Callback
-from learnkit.train.loop import Loss
+from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from learnkit.text.learner import LanguageLearner
-
 __all__ = ["LanguageModelData"]
 
 
-class LanguageModelData(DataBunch):
+class LanguageModelData(StreamBunch):
     """A stream of text to learn the next token of; make one with `from_text_files` or `from_dataframes`.
 
     Parameters
@@ -69,43 +66,6 @@ class LanguageModelData(DataBunch):
     >>> md.nt, len(md.trn_dl), md.trn_ds[0].text[:4]
     (7, 8, ['to', 'be', 'or', 'not'])
     """
-
-    def __init__(
-        self,
-        path: PathLike,
-        field: Field,
-        trn: NDArray[Any] | None,
-        val: NDArray[Any] | None = None,
-        test: NDArray[Any] | None = None,
-        bs: int = 64,
-        bptt: int = 70,
-        *,
-        backwards: bool = False,
-    ) -> None:
-        self.field, self.bptt, self.backwards = field, bptt, backwards
-        self.streams = {"trn_dl": trn, "val_dl": val, "test_dl": test}
-        super().__init__(
-            path,
-            [] if trn is None else BPTTLoader(trn, bs, bptt, vary=True, backwards=backwards),
-            *(
-                None if ids is None else BPTTLoader(ids, min(bs, max(len(ids) - 1, 1)), bptt, backwards=backwards)
-                for ids in (val, test)
-            ),
-            target=NextToken(field.vocab.itos),
-        )
-        self._bs = bs
-
-    @property
-    def bs(self) -> int:
-        """Columns of the loaders; setting it changes them, and nothing else about them."""
-        return self._bs
-
-    @bs.setter
-    def bs(self, bs: int) -> None:
-        self._bs = int(check_positive("bs", bs, integer=True))
-        for dl in (self.trn_dl, self.val_dl, self.test_dl):
-            if isinstance(dl, BPTTLoader):
-                dl.bs = min(self._bs, max(len(dl.ids) - 1, 1))
 
     @classmethod
     def from_text_files(
@@ -238,32 +198,6 @@ class LanguageModelData(DataBunch):
             raise DataError("there are no training texts.")
         return cls(path, field, trn, val, test, bs, bptt, backwards=backwards)
 
-    @property
-    def nt(self) -> int:
-        """Tokens in the vocabulary."""
-        return len(self.field.vocab)
-
-    @property
-    def trn_ds(self) -> list[TextItem]:
-        """The training stream, a list of one."""
-        return self._stream("trn_dl")
-
-    @property
-    def val_ds(self) -> list[TextItem]:
-        """The validation stream, a list of one."""
-        return self._stream("val_dl")
-
-    @property
-    def test_ds(self) -> list[TextItem]:
-        """The test stream, a list of one."""
-        return self._stream("test_dl")
-
-    def _stream(self, name: str) -> list[TextItem]:
-        ids = self.streams[name]
-        if ids is None:
-            raise DataError(f"this data bunch has no `{name}`.")
-        return [TextItem(TokenList(ids, self.field.vocab), ids)]
-
     @old_arguments
     def get_model(
         self,
@@ -308,8 +242,6 @@ class LanguageModelData(DataBunch):
         -------
         LanguageLearner
         """
-        from learnkit.text.learner import LanguageLearner
-
         encoder = EncoderSettings(arch, em_sz, nh, nl, dropouti, dropout, wdrop, dropoute, dropouth)
         return LanguageLearner(
             self,

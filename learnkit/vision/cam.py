@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from learnkit.core.errors import DataError
 from learnkit.core.hooks import SaveFeatures
 from learnkit.core.layers import model_device
+from learnkit.core.plots import plots
 from learnkit.core.preserve import evaluating, preserve_rng
 
 if TYPE_CHECKING:
@@ -70,8 +71,6 @@ class ClassActivationMap:
         figsize : tuple of float, optional
             Inches.
         """
-        from learnkit.core.plots import plots
-
         columns = -(-len(self.maps) // rows)
         fig = plots(self.pictures, rows, self.titles, figsize or (3 * columns, 3.5 * rows))
         for ax, heat in zip(fig.axes, self.maps, strict=True):

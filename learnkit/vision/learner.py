@@ -29,7 +29,7 @@ from learnkit.data.loaders import ItemLoader
 from learnkit.data.targets import Category
 from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
-from learnkit.train.loop import Loss
+from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
 from learnkit.train.recorder import say
@@ -51,7 +51,8 @@ from learnkit.vision.models import (
     whole_model,
 )
 from learnkit.vision.precompute import ActivationLoader, BodyAndHead, activation_loader
-from learnkit.vision.saving import data_to_recipe
+from learnkit.vision.recipe import data_to_recipe
+from learnkit.vision.report import write_report
 from learnkit.vision.transforms import ImageTransforms
 
 __all__ = ["ConvLearner"]
@@ -434,9 +435,7 @@ class ConvLearner(Learner):
         Path
             The file written.
         """
-        from learnkit.vision.report import write_report
-
-        return write_report(self, path, n_worst=n_worst)
+        return write_report(self, path, self.cam, n_worst=n_worst)
 
     def _recipe(self) -> dict[str, Any]:
         groups = "body and head" if isinstance(self.model, BodyAndHead) else None

@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from learnkit.core.version import __version__
 from learnkit.data.files import PathLike, atomic_path
+from learnkit.train.learner import Learner
 from learnkit.train.recorder import format_figure
-
-if TYPE_CHECKING:
-    from learnkit.vision.learner import ConvLearner
+from learnkit.vision.cam import ClassActivationMap
 
 __all__ = ["write_report"]
 
@@ -29,8 +30,8 @@ pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; }
 """
 
 
-def write_report(learn: ConvLearner, path: PathLike, *, n_worst: int = 8) -> Path:
-    """Write the page; see `ConvLearner.report`."""
+def write_report(learn: Learner, path: PathLike, cam: Callable[[Any], ClassActivationMap], *, n_worst: int = 8) -> Path:
+    """Write the page, with what `cam(items)` shows of the worst errors; see `ConvLearner.report`."""
     said = learn.interpret()
     parts = [f"<h1>{html.escape(type(learn.model[0]).__name__)} on {len(said.targs):,} validation pictures</h1>"]  # type: ignore[index]
     if learn.sched.epochs:
@@ -46,7 +47,7 @@ def write_report(learn: ConvLearner, path: PathLike, *, n_worst: int = 8) -> Pat
     rows = -(-len(worst) // 4)
     parts += [_section("Highest losses"), _figures(said.plot(worst, rows, (12, 3.2 * rows)))]
     try:
-        maps = learn.cam(worst)
+        maps = cam(worst)
         parts += ["<p>Where the predicted class was seen:</p>", _figures(maps.plot(rows))]
     except ValueError as exc:  # a model without feature maps
         parts.append(f"<p>No activation maps: {html.escape(str(exc))}</p>")
@@ -92,9 +93,7 @@ def _figures(*drawings: Any) -> str:
     return f'<p class="row">{"".join(images)}</p>' if len(images) > 1 else f"<p>{images[0]}</p>"
 
 
-def _settings(learn: ConvLearner) -> str:
-    from learnkit import __version__
-
+def _settings(learn: Learner) -> str:
     data: Any = learn.data
     settings = {
         "learnkit": __version__,

@@ -296,9 +296,9 @@ def test_layer_groups_of_three_layers_are_the_five_of_the_lesson(tmp_path: Path)
     assert len(learn.get_layer_groups()) == 5
     with pytest.raises(ValueError, match="5"):
         learn.fit(np.array([1e-3, 1e-2]), 1)
-    language = language_data(tmp_path).get_model(None, 12, 24, 3)
-    assert len(language.get_layer_groups()) == 4
-    assert len(language_learner(tmp_path, language.data, arch="transformer").get_layer_groups()) == 3
+    data = language_data(tmp_path)
+    assert len(data.get_model(None, 12, 24, 3).get_layer_groups()) == 4
+    assert len(language_learner(tmp_path, data, arch="transformer").get_layer_groups()) == 3
 
 
 def test_gradual_unfreezing(tmp_path: Path) -> None:

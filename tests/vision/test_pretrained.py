@@ -80,7 +80,7 @@ def test_one_number_is_the_dropout_of_every_layer_and_none_the_courses(tmp_path:
 
 
 def test_a_file_of_an_earlier_version_keeps_its_dropout() -> None:
-    from learnkit.vision.saving import make_model
+    from learnkit.vision.recipe import make_model
 
     model: Any = make_model({"model": {"arch": ARCH, "c": 2, "ps": 0.5, "xtra_fc": None}})
     assert [m.p for m in model[1].modules() if isinstance(m, nn.Dropout)] == [0.25, 0.5]

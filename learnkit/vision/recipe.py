@@ -1,29 +1,23 @@
-"""What an exported `ConvLearner` is made of: its transforms, and the architecture with its head, as data."""
+"""A `ConvLearner` as data: its transforms, and the architecture with its head, described and made again."""
 
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from learnkit.core.errors import CheckpointError, DataError
 from learnkit.data.bunch import DataBunch
-from learnkit.data.loaders import ItemLoader
-from learnkit.data.targets import Target
 from learnkit.vision import augment as augments
 from learnkit.vision.augment import Augment
 from learnkit.vision.data import ImageClassifierData
 from learnkit.vision.dataset import ImageDataset
-from learnkit.vision.models import body_and_head_groups, conv_body, conv_head, n_channels, whole_model
+from learnkit.vision.models import conv_body, conv_head, n_channels, whole_model
 from learnkit.vision.precompute import BodyAndHead
 from learnkit.vision.transforms import ImageTransforms
 
-if TYPE_CHECKING:
-    from learnkit.vision.learner import ConvLearner
-
-__all__ = ["data_to_recipe", "make_learner", "make_model"]
+__all__ = ["data_to_recipe", "make_model", "tfm_from_data"]
 
 
 def data_to_recipe(data: DataBunch) -> dict[str, Any]:
@@ -49,30 +43,6 @@ def make_model(recipe: dict[str, Any]) -> nn.Module | None:
     return BodyAndHead(body, conv_head(n_channels(body), saved["c"], ps, saved["xtra_fc"]))
 
 
-def make_learner(
-    recipe: dict[str, Any], model: nn.Module, target: Target | None, folder: Path, options: dict[str, Any]
-) -> ConvLearner:
-    """Make a learner without pictures: to predict, and to train on with `set_data`."""
-    from learnkit.vision.learner import ConvLearner  # it needs this file to describe itself
-
-    saved = recipe["data"]
-    if target is None:
-        raise DataError("it is not known what is predicted; pass `target=`.")
-    if recipe["groups"] == "body and head":
-        if not isinstance(model, BodyAndHead):
-            body, head = model.children()
-            model = BodyAndHead(body, head)
-        options = {**options, "splitter": body_and_head_groups}
-    trn, val = (_empty(tfm, int(saved["bs"])) for tfm in saved["tfms"])
-    learn = ConvLearner(ImageClassifierData(folder, trn, val, target=target), model, **options)
-    learn.recipe = recipe["model"]
-    return learn
-
-
-def _empty(tfm: dict[str, Any] | None, bs: int) -> Any:
-    return [] if tfm is None else ItemLoader(ImageDataset([], None, _tfm_from_data(tfm)), bs, num_workers=0)
-
-
 def _tfm_to_data(tfm: Any) -> dict[str, Any]:
     if type(tfm) is not ImageTransforms:
         return {"own": _name(tfm)}
@@ -86,7 +56,8 @@ def _tfm_to_data(tfm: Any) -> dict[str, Any]:
     }
 
 
-def _tfm_from_data(saved: dict[str, Any]) -> Any:
+def tfm_from_data(saved: dict[str, Any]) -> Any:
+    """Make a transform again; one of the user's own says, when it is needed, that it is not in the file."""
     if "own" in saved:
         return _Forgotten(str(saved["own"]))
     augments = [_augment_from_data(aug) for aug in saved["aug_tfms"]]

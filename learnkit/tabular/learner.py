@@ -420,7 +420,7 @@ class TabularLearner(Learner):
         return [(name, *positions) for name, positions in found.items()]
 
     def _validation_rows(self, max_rows: int, rng: np.random.Generator) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        dl = self._loader(False)
+        _, dl = self._held_out(False)
         if not isinstance(dl, TensorLoader) or (not self.data.cat_flds and not self.data.cont_flds):
             raise DataError("this needs a validation set made by ColumnarModelData.from_data_frame.")
         cats, conts, y = dl.tensors

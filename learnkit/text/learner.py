@@ -319,8 +319,8 @@ class TextLearner(EncoderLearner):
         """
         return self._predict(self.data.texts_dl(texts, bs)).preds
 
-    def _predict(self, dl: Iterable[Any]) -> Predictions:
-        result = super()._predict(dl)
+    def _predict(self, dl: Iterable[Any], model: nn.Module | None = None) -> Predictions:
+        result = super()._predict(dl, model)
         order = getattr(dl, "order", None)
         if order is None:
             return result

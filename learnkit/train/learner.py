@@ -6,7 +6,6 @@ It prepares an optimizer and callbacks and hands them to `loop.fit`; nothing is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -576,10 +575,11 @@ class Learner(Settable):
         heard = self._rehearsing()
         with rehearsal(self.model, self.crit, heard, generators(self.data.trn_dl)):
             lo = self._optimizer(start_lr, wds)
-            train_only = DataBunch(self.data.path, self._training_data().trn_dl)
+            model, data = self._task()
+            train_only = DataBunch(data.path, data.trn_dl)
             epochs = test.n_iter  # more than enough: the test ends itself after so many batches
             try:
-                self._run(train_only, epochs, lo, None, [*heard, test], progress=False)
+                self._run(model, train_only, epochs, lo, None, [*heard, test], progress=False)
             except DataError:
                 if not test.lrs:  # else a loader that can be used only once ran dry: keep what was measured
                     raise
@@ -618,17 +618,17 @@ class Learner(Settable):
         by_target = target_of(self.crit) is not None  # another loss has its own way with classes
         notes = self.data.check(strict=by_target)
         self._check_trainable()
-        data = self._training_data()
+        model, data = self._task()
         if isinstance(data.trn_dl, Iterator):
             return notes  # its one reading is the training's
         xs, y = first_batch(data.trn_dl, "trn_dl")
         val = None if data.val_dl is None or isinstance(data.val_dl, Iterator) else [first_batch(data.val_dl, "val_dl")]
         watchers = [callback for callback in self.callbacks if isinstance(callback, Watch)]
         probe, heard = Probe(self.data.target if by_target else None, watchers), self._rehearsing()
-        with model_lock(self.model), rehearsal(self.model, self.crit, heard), self._model_for(data.trn_dl):
+        with model_lock(self.model), rehearsal(self.model, self.crit, heard):
             lo = self._optimizer(0.0, None)
             one = DataBunch(data.path, [(xs, y)], val, target=data.target)
-            self._run(one, 1, lo, self.metrics, [*heard, probe], progress=False)
+            self._run(model, one, 1, lo, self.metrics, [*heard, probe], progress=False)
         return notes + probe.notes
 
     def validate(
@@ -647,11 +647,11 @@ class Learner(Settable):
         dict of str to float
             `val_loss` and the metrics.
         """
-        chosen = self._loader(False) if dl is None else dl
+        model, chosen = self._held_out(False) if dl is None else (self.model, dl)
         heard = self._rehearsing()
-        with model_lock(self.model), self._model_for(chosen), preserve_callbacks(heard):
+        with model_lock(self.model), preserve_callbacks(heard):
             return loop.validate(
-                self.model,
+                model,
                 chosen,
                 self.crit,
                 self.metrics if metrics is None else metrics,
@@ -796,7 +796,8 @@ class Learner(Settable):
             your own scores of classes are as the model returns them, unless `activation` says more. A model that returns
             a tuple, list or dict gives that, each part joined over the items.
         """
-        return self.predict_dl(self._loader(is_test))
+        model, dl = self._held_out(is_test)
+        return self._predict(dl, model).preds
 
     @old_arguments
     def predict_with_targs(self, is_test: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -807,7 +808,8 @@ class Learner(Settable):
         preds : array of shape (n, c)
         targs : array of shape (n, ...)
         """
-        result = self._predict(self._loader(is_test))
+        model, dl = self._held_out(is_test)
+        result = self._predict(dl, model)
         return result.preds, result.targs
 
     def predict_proba(self, is_test: bool = False) -> NDArray[Any]:
@@ -1131,17 +1133,12 @@ class Learner(Settable):
         everything = [self.sched, StopOnNaN(), *self._loss_callbacks(), *check_callbacks(self.callbacks), *callbacks]
         chosen = self.metrics if metrics is None else metrics
         return self._run(
-            self._training_data(),
-            n_epochs,
-            lo,
-            chosen,
-            everything,
-            progress=self.show_progress,
-            checkpoints=checkpoints,
+            *self._task(), n_epochs, lo, chosen, everything, progress=self.show_progress, checkpoints=checkpoints
         )
 
     def _run(
         self,
+        model: nn.Module,
         data: DataBunch,
         n_epochs: int,
         lo: LayerOptimizer,
@@ -1151,39 +1148,34 @@ class Learner(Settable):
         progress: bool,
         checkpoints: Checkpoints | None = None,
     ) -> dict[str, float]:
-        with self._model_for(data.trn_dl):
-            return loop.fit(
-                self.model,
-                data,
-                n_epochs,
-                lo.opt,
-                self.crit,
-                metrics,
-                callbacks,
-                precision=self.precision,
-                accumulate=self.accumulate,
-                clip=self.clip,
-                channels_last=self.channels_last,
-                compile=self.compile,
-                progress=progress,
-                checkpoints=checkpoints,
-                activation=self.activation,
-            )
+        return loop.fit(
+            model,
+            data,
+            n_epochs,
+            lo.opt,
+            self.crit,
+            metrics,
+            callbacks,
+            precision=self.precision,
+            accumulate=self.accumulate,
+            clip=self.clip,
+            channels_last=self.channels_last,
+            compile=self.compile,
+            progress=progress,
+            checkpoints=checkpoints,
+            activation=self.activation,
+        )
 
     def _check_trainable(self) -> None:
         if not any(p.requires_grad for p in self.model.parameters()):
             raise TrainingError("no layer is trainable: everything is frozen. Call `learn.unfreeze()` or `freeze_to`.")
 
-    def _training_data(self) -> DataBunch:
-        """Return what `fit` trains on; a subclass may prepare it."""
-        return self.data
-
-    def _model_for(self, dl: Iterable[Any]) -> AbstractContextManager[None]:
-        """Set the model up for a loader of `_training_data`; a subclass may need to."""
-        return nullcontext()
+    def _task(self) -> tuple[nn.Module, DataBunch]:
+        """Return what is trained and measured, on what; a subclass may prepare both: its model must hold this one's weights."""
+        return self.model, self.data
 
     def _batches_per_epoch(self) -> int:
-        n = n_batches(self._training_data().trn_dl)
+        n = n_batches(self._task()[1].trn_dl)
         if n is None:
             raise DataError(
                 "a schedule must know how many batches an epoch has, and this training loader has no length. Give it "
@@ -1193,19 +1185,19 @@ class Learner(Settable):
             raise DataError("the training loader is empty: it has no batch.")
         return n
 
-    def _loader(self, is_test: bool) -> Iterable[Any]:
-        data = self._training_data()
+    def _held_out(self, is_test: bool) -> tuple[nn.Module, Iterable[Any]]:
+        """Return validation or test set, and the model that takes its batches."""
+        model, data = self._task()
         dl = data.test_dl if is_test else data.val_dl
         if dl is None:
             kind, argument = ("test", "test_name") if is_test else ("validation", "val_dl")
             raise DataError(f"this data bunch has no {kind} set (`{argument}` when it is made).")
-        return dl
+        return model, dl
 
-    def _predict(self, dl: Iterable[Any]) -> Predictions:
-        # Which part of the model runs, and in which mode, is its state: one thread at a time.
-        with model_lock(self.model), self._model_for(dl):
+    def _predict(self, dl: Iterable[Any], model: nn.Module | None = None) -> Predictions:
+        with model_lock(self.model):  # its mode is its state: one thread at a time
             return predict(
-                self.model,
+                self.model if model is None else model,
                 dl,
                 self.data.target,
                 precision=self.precision,

@@ -6,8 +6,7 @@ import copy
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ from learnkit.vision.models import (
     own_classes,
     whole_model,
 )
-from learnkit.vision.precompute import ActivationLoader, BodyAndHead, activation_loader
+from learnkit.vision.precompute import BodyAndHead, OnActivations, activations_of
 from learnkit.vision.recipe import data_to_recipe
 from learnkit.vision.report import write_report
 from learnkit.vision.transforms import ImageTransforms
@@ -308,7 +307,8 @@ class ConvLearner(Learner):
         if not isinstance(self.data, ImageClassifierData):
             raise DataError("TTA needs the pictures themselves: make the data with `ImageClassifierData`.")
         self._precompute = False
-        plain = self._predict(self._loader(is_test))
+        _, pictures = self._held_out(is_test)
+        plain = self._predict(pictures)
         augmented = self.data.augmented(is_test)
         versions = [plain.preds]
         with preserve_rng():
@@ -329,9 +329,9 @@ class ConvLearner(Learner):
             raise DataError(_OTHER_LABELS)
         if self.data.classes is None:
             return super().interpret()
-        result = self._predict(self._loader(False))
+        preds, targs = self.predict_with_targs()
         dataset = getattr(self.data.val_dl, "dataset", None)
-        return ImageInterpretation(self._to_proba(result.preds), result.targs, self.data.classes, dataset)
+        return ImageInterpretation(self._to_proba(preds), targs, self.data.classes, dataset)
 
     def predict_array(self, arr: Any) -> NDArray[Any]:
         """Predict pictures that are transformed already, shape (n, 3, H, W); see `Learner.predict_array`."""
@@ -441,25 +441,17 @@ class ConvLearner(Learner):
         groups = "body and head" if isinstance(self.model, BodyAndHead) else None
         return {"data": data_to_recipe(self.data), "model": self.recipe, "groups": groups}
 
-    def _training_data(self) -> DataBunch:
-        if not self._precompute:
-            return self.data
+    def _task(self) -> tuple[nn.Module, DataBunch]:
+        """Return model and data; with `precompute` the head, and the activations it takes."""
         data, model = self.data, self.model
+        if not self._precompute:
+            return model, data
         if not isinstance(data, ImageClassifierData) or not isinstance(model, BodyAndHead):
             raise DataError("`precompute` needs pictures from `ImageClassifierData`.")
         if not self._said_no_augmentation and getattr(data.trn_ds.tfm, "aug_tfms", None):
             say("precompute is on: augmentation does nothing until `learn.precompute = False`.")
             self._said_no_augmentation = True
-        loaders = [
-            None if dl is None else activation_loader(model, dl, data.cache, data.val_tfm)
-            for dl in (data.trn_dl, data.val_dl, data.test_dl)
-        ]
-        return DataBunch(data.path, *loaders, target=data.target)  # type: ignore[arg-type]
-
-    def _model_for(self, dl: Iterable[Any]) -> AbstractContextManager[None]:
-        if isinstance(self.model, BodyAndHead) and isinstance(dl, ActivationLoader):
-            return _without_body(self.model)
-        return nullcontext()
+        return OnActivations(model), activations_of(model, data)
 
 
 def _drops(ps: float | Sequence[float] | None, xtra_fc: Sequence[int] | None) -> list[float]:
@@ -506,12 +498,3 @@ def _unshared(module: nn.Module, name: str) -> nn.Module:
         module = copy.deepcopy(module)
     _USED.add(module)
     return module
-
-
-@contextmanager
-def _without_body(model: BodyAndHead) -> Iterator[None]:
-    model.skip_body = True
-    try:
-        yield
-    finally:
-        model.skip_body = False

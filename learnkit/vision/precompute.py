@@ -25,16 +25,18 @@ from learnkit.core.errors import DataError
 from learnkit.core.fingerprint import fingerprint
 from learnkit.core.layers import model_device
 from learnkit.core.preserve import evaluating, preserve_rng
+from learnkit.data.bunch import DataBunch
 from learnkit.data.files import atomic_path
 from learnkit.data.loaders import DeviceLoader, generators, with_dataset
 from learnkit.train.recorder import say
+from learnkit.vision.data import ImageClassifierData
 from learnkit.vision.dataset import ImageDataset
 
-__all__ = ["ActivationLoader", "BodyAndHead", "activation_loader"]
+__all__ = ["ActivationLoader", "BodyAndHead", "OnActivations", "activation_loader", "activations_of"]
 
 
 class BodyAndHead(nn.Sequential):
-    """Body and head; with `skip_body` it takes the pooled activations instead of pictures.
+    """Body and head: pictures -> scores.
 
     Parameters
     ----------
@@ -45,16 +47,17 @@ class BodyAndHead(nn.Sequential):
         pooling) are counted to what is computed once: pooled activations are much smaller than feature maps.
     """
 
-    skip_body = False
-
     def __init__(self, body: nn.Module, head: nn.Module) -> None:
         super().__init__(body, head)
         has_parameters = [next(layer.parameters(), None) is not None for layer in self._head_layers()]
         self.n_pooling = has_parameters.index(True) if True in has_parameters else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the scores of pictures, or of activations."""
-        x = x if self.skip_body else self.activations(x)
+        """Return the scores of pictures."""
+        return self.scores(self.activations(x))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Return the scores of activations."""
         for layer in self._head_layers()[self.n_pooling :]:
             x = layer(x)
         return x
@@ -69,6 +72,32 @@ class BodyAndHead(nn.Sequential):
     def _head_layers(self) -> list[nn.Module]:
         head = self[1]
         return list(head) if isinstance(head, nn.Sequential) else [head]
+
+
+class OnActivations(nn.Sequential):
+    """The same body and head, their weights under the same names, called with activations: the body does not run.
+
+    Parameters
+    ----------
+    model : BodyAndHead
+    """
+
+    def __init__(self, model: BodyAndHead) -> None:
+        super().__init__(*model)
+        self._scores = model.scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scores of activations."""
+        return self._scores(x)
+
+
+def activations_of(model: BodyAndHead, data: ImageClassifierData) -> DataBunch:
+    """Return the activations of all pictures, in the batches of their loaders."""
+    loaders = [
+        None if dl is None else activation_loader(model, dl, data.cache, data.val_tfm)
+        for dl in (data.trn_dl, data.val_dl, data.test_dl)
+    ]
+    return DataBunch(data.path, *loaders, target=data.target)  # type: ignore[arg-type]
 
 
 class ActivationLoader:

@@ -157,7 +157,7 @@ def test_precomputed_batches_are_those_that_the_pictures_loader_draws(folder: Pa
         data.trn_ds.y = np.arange(7)
         data.trn_dl = make(data.trn_ds)
         learn = ConvLearner.pretrained("squeezenet1_1", data, weights=False, precompute=True, xtra_fc=[4])
-        activations = learn._training_data().trn_dl
+        activations = learn._task()[1].trn_dl
         data.trn_dl = make(data.trn_ds)
         expected = [list(map(int, idxs)) for idxs in data.trn_dl.batch_sampler or ()]
         assert len(activations) == len(expected)  # type: ignore[arg-type]

@@ -120,6 +120,7 @@ class RankingMetrics(Callback):
         """Ask for columns in the epoch table."""
         if self.data.held_out is not None:
             run.figures = (*run.figures, *self.figures.values())
+            run.higher_is_better |= dict.fromkeys(self.figures.values(), True)
 
     def after_valid(self, run: Run) -> None:
         """Rank for the users of the validation set."""

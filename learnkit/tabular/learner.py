@@ -25,7 +25,7 @@ from learnkit.tabular.recipe import data_to_recipe, preparation
 from learnkit.tabular.tensors import frame_tensors
 from learnkit.train.archive import digest
 from learnkit.train.learner import Learner
-from learnkit.train.metrics import Metric, MetricLike, as_metrics
+from learnkit.train.metrics import MetricLike, as_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -251,7 +251,7 @@ class TabularLearner(Learner):
             return results["val_loss" if scorer is None else scorer.name]
 
         base = score(cats, conts)
-        sign = -1.0 if scorer is not None and _higher_is_better(scorer) else 1.0
+        sign = -1.0 if scorer is not None and scorer.higher_is_better is not False else 1.0
         rows = []
         for column, cat_js, cont_js in self._variables():
             changes = []
@@ -447,7 +447,3 @@ def adamw(params: Any, lr: float) -> Optimizer:
     tensors = [p for group in params for p in (group["params"] if isinstance(group, dict) else [group])]
     fused = all(p.device.type in ("cpu", "cuda") for p in tensors)
     return torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.99), weight_decay=0, fused=fused)
-
-
-def _higher_is_better(metric: Metric) -> bool:
-    return metric.name not in ("rmse", "mae", "mse", "exp_rmspe", "error_rate", "perplexity")

@@ -56,6 +56,7 @@ class Accuracy(Mean):
     """
 
     aligns = True
+    higher_is_better = True
 
     def __init__(self, threshold: float | None = None) -> None:
         self.threshold = threshold
@@ -94,6 +95,8 @@ class ErrorRate(Accuracy):
     0.5
     """
 
+    higher_is_better = False
+
     def __init__(self, threshold: float | None = None) -> None:
         super().__init__(threshold)
         self.name = "error_rate"
@@ -118,6 +121,7 @@ class TopKAccuracy(Mean):
     """
 
     aligns = True
+    higher_is_better = True
 
     def __init__(self, k: int = 5) -> None:
         self.k = k
@@ -142,6 +146,7 @@ class Perplexity(Mean):
     """
 
     aligns = True
+    higher_is_better = False
 
     def __init__(self) -> None:
         super().__init__(self._losses, name="perplexity")
@@ -168,6 +173,7 @@ class RocAuc(Collected):
     """
 
     aligns = True
+    higher_is_better = True
 
     def __init__(self) -> None:
         super().__init__(_roc_auc, name="roc_auc")
@@ -184,6 +190,7 @@ class AveragePrecision(Collected):
     """
 
     aligns = True
+    higher_is_better = True
 
     def __init__(self) -> None:
         super().__init__(_average_precision, name="average_precision")

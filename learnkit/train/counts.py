@@ -59,6 +59,7 @@ class Counts(Metric):
     """
 
     aligns = True
+    higher_is_better = True
     two_classes = "second"
 
     def __init__(self, *, threshold: float | Sequence[float] | str | None = None, zero_division: float = 0.0) -> None:

@@ -284,6 +284,8 @@ class Run:
         Every training loss so far.
     figures : tuple of str
         What an epoch is going to report, in the order of the epoch table: `trn_loss`, `val_loss`, the metrics.
+    higher_is_better : dict of str to bool
+        The direction of the figures of which it is known.
     columns : dict of str to tuple of str
         The columns of a figure that turned out, on the first batch, to have several; see `headings`.
     results : dict of str to float
@@ -331,6 +333,7 @@ class Run:
         self.clip: float | None = None
         self.running_loss = RunningLoss()
         self.figures: tuple[str, ...] = ()
+        self.higher_is_better: dict[str, bool] = {}
         self.columns: dict[str, tuple[str, ...]] = {}
         self.results: dict[str, float] = {}
         self.callbacks = tuple(callbacks)

@@ -61,10 +61,14 @@ class Foreign(Metric):
         self.aligns = type(metric).__module__.startswith("torchmetrics.")
 
     @property
-    def figures(self) -> tuple[str, ...]:
-        """The columns it will have, as far as it says so before it has seen data."""
+    def directions(self) -> dict[str, bool | None]:
+        """The columns it will have, as far as it says so before it has seen data, and whether more of each is better."""
         inner = dict(self.metric.items()) if isinstance(self.metric, nn.ModuleDict) else {self.name: self.metric}
-        return tuple(column for name, metric in inner.items() for column in _figures(str(name), metric))
+        return {
+            column: getattr(metric, "higher_is_better", None)
+            for name, metric in inner.items()
+            for column in _figures(str(name), metric)
+        }
 
     def reset(self) -> None:
         """Pass on."""

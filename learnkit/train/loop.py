@@ -30,7 +30,7 @@ from learnkit.train.firstlook import FirstLook
 from learnkit.train.lazy import complete
 from learnkit.train.losses import Activation, Loss, check_activation, gets_whole, read
 from learnkit.train.measure import NO_BATCHES, Measure
-from learnkit.train.metrics import MetricLike, as_metrics, figures_of
+from learnkit.train.metrics import MetricLike, as_metrics, directions_of, figures_of
 from learnkit.train.recorder import ProgressTable
 from learnkit.train.resume import Checkpoints
 from learnkit.train.step import Forward, Step
@@ -172,6 +172,7 @@ def fit(
     run.clip = clip
     run.resumed, first_epoch = (False, 0) if checkpoints is None else (checkpoints.resuming, checkpoints.first_epoch)
     run.figures = ("trn_loss", *(("val_loss", *figures_of(scorers)) if val_dl is not None else ()))
+    run.higher_is_better = directions_of(scorers)
     if remark := check_trains(model, opt, (crit, *run.callbacks)):
         run.remark(remark)
     forward = _forward(run, autocast, compile)

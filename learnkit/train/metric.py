@@ -33,6 +33,8 @@ class Metric(ABC):
     aligns : bool
         Whether it puts predictions and targets into one shape itself, as the library's own do. Yours get what the model
         returned (through the activation) and what the data holds.
+    higher_is_better : bool or None
+        Which direction is better, for what watches it (`EarlyStopping`, `SaveBest`); `None` where that is not known.
 
     Examples
     --------
@@ -51,6 +53,7 @@ class Metric(ABC):
 
     name: str
     aligns: bool = False
+    higher_is_better: bool | None = None
 
     @abstractmethod
     def reset(self) -> None:
@@ -223,9 +226,9 @@ def _tensors(value: Any) -> Any:
 M = TypeVar("M", bound=Metric)
 
 
-def ours(metric: M) -> M:
-    """Mark a metric made of a function of the library's: it puts both into one shape itself."""
-    metric.aligns = True
+def ours(metric: M, *, higher_is_better: bool) -> M:
+    """Mark a metric made of a function of the library's: it puts both into one shape itself, and its direction is known."""
+    metric.aligns, metric.higher_is_better = True, higher_is_better
     return metric
 
 

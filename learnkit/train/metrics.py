@@ -157,7 +157,17 @@ def _is_one(metrics: Any) -> bool:
 
 def figures_of(metrics: Sequence[Metric]) -> list[str]:
     """Return the columns that metrics will have in the epoch table, as far as they are known before the first batch."""
-    return [name for metric in metrics for name in (metric.figures if isinstance(metric, Foreign) else (metric.name,))]
+    return [name for metric in metrics for name in _directions(metric)]
+
+
+def directions_of(metrics: Sequence[Metric]) -> dict[str, bool]:
+    """Return, for the columns of which it is known, whether more is better; of losses less is."""
+    known = {name: better for metric in metrics for name, better in _directions(metric).items() if better is not None}
+    return {"trn_loss": False, "val_loss": False, **known}
+
+
+def _directions(metric: Metric) -> dict[str, bool | None]:
+    return metric.directions if isinstance(metric, Foreign) else {metric.name: metric.higher_is_better}
 
 
 def _as_metric(metric: MetricLike) -> Metric:

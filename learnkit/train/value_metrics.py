@@ -25,6 +25,7 @@ class R2(Sums):
 
     name = "r2"
     aligns = True
+    higher_is_better = True
 
     def sums(self, preds: Tensor, targs: Tensor) -> Tensor:
         """Number, sum and sum of squares of the targets, sum of squared errors; per output."""
@@ -61,13 +62,13 @@ def _columns(preds: Tensor, targs: Tensor) -> tuple[Tensor, Tensor]:
     return preds.reshape(len(preds), -1), targs.reshape(len(preds), -1)
 
 
-mse = ours(Mean(_squared_error, name="mse"))
+mse = ours(Mean(_squared_error, name="mse"), higher_is_better=False)
 """Mean squared error."""
-rmse = ours(Rooted(_squared_error, name="rmse"))
+rmse = ours(Rooted(_squared_error, name="rmse"), higher_is_better=False)
 """Root of the mean squared error over the whole set (not the mean of the batches' roots)."""
-mae = ours(Mean(_absolute_error, name="mae"))
+mae = ours(Mean(_absolute_error, name="mae"), higher_is_better=False)
 """Mean absolute error."""
 r2 = R2()
 """Coefficient of determination; see `R2`."""
-exp_rmspe = ours(Rooted(_exp_rmspe, name="exp_rmspe"))
+exp_rmspe = ours(Rooted(_exp_rmspe, name="exp_rmspe"), higher_is_better=False)
 """Root mean square percentage error of predictions and targets that are logarithms."""

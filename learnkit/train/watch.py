@@ -23,7 +23,7 @@ class Watch(Callback):
     monitor : str
         `val_loss`, `trn_loss` or the name of a metric.
     mode : {"min", "max"}, optional
-        Which direction is better. Needed for a metric; a loss is better lower.
+        Which direction is better. Needed only for a metric that does not say so itself (`Metric.higher_is_better`).
     min_delta : float, default 0
         Smallest change that counts as better.
     """
@@ -35,33 +35,34 @@ class Watch(Callback):
     waited: int
 
     def __init__(self, monitor: str = "val_loss", mode: str | None = None, *, min_delta: float = 0.0) -> None:
-        if mode is None:
-            if not monitor.endswith("loss"):
-                raise ValueError(f'say which direction of {monitor!r} is better: mode="max" or mode="min".')
-            mode = "min"
-        check_choice("mode", mode, ("min", "max"))
+        if mode is not None:
+            check_choice("mode", mode, ("min", "max"))
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
+        self._higher = mode == "max"
         self._forget()
 
     def before_fit(self, run: Run) -> None:
         """Forget the previous fit, and check that this one has the figure."""
-        self._forget()
         self.check_figure(run)
+        self._higher = self.mode == "max" if self.mode is not None else run.higher_is_better[self.monitor]
+        self._forget()
 
     def check_figure(self, run: Run) -> None:
-        """Raise a ValueError unless the fit reports the figure."""
+        """Raise a ValueError unless the fit reports the figure and its direction is known."""
         if self.monitor not in run.figures:
             hint = " There is no validation set." if "val_loss" not in run.figures else ""
             raise ValueError(
                 f"{type(self).__name__} watches {self.monitor!r}, but this fit reports {', '.join(run.figures)}.{hint}"
             )
+        if self.mode is None and self.monitor not in run.higher_is_better:
+            raise ValueError(f'say which direction of {self.monitor!r} is better: mode="max" or mode="min".')
 
     def improved(self, run: Run) -> bool:
         """Compare this epoch with the best so far; a cancelled epoch without the figure counts for nothing."""
         value = run.results.get(self.monitor)
         if value is None:
             return False
-        gain = self.best - value if self.mode == "min" else value - self.best
+        gain = value - self.best if self._higher else self.best - value
         better = gain > self.min_delta
         if better:
             self.best, self.best_epoch = value, run.epoch
@@ -69,7 +70,7 @@ class Watch(Callback):
         return better
 
     def _forget(self) -> None:
-        self.best = math.inf if self.mode == "min" else -math.inf
+        self.best = -math.inf if self._higher else math.inf
         self.best_epoch = -1
         self.waited = 0
 
@@ -82,7 +83,7 @@ class EarlyStopping(Watch):
     monitor : str, default "val_loss"
         What to watch: `val_loss`, `trn_loss` or the name of a metric.
     mode : {"min", "max"}, optional
-        Which direction is better. Needed for a metric; a loss is better lower.
+        Which direction is better. Needed only for a metric that does not say so itself (`Metric.higher_is_better`).
     patience : int, default 3
         Epochs without improvement after which to stop.
     min_delta : float, default 0
@@ -91,7 +92,7 @@ class EarlyStopping(Watch):
     Examples
     --------
     >>> from learnkit import EarlyStopping
-    >>> EarlyStopping("accuracy", mode="max", patience=2).patience
+    >>> EarlyStopping("accuracy", patience=2).patience
     2
     """
 
@@ -118,7 +119,7 @@ class SaveBest(Watch):
     monitor : str, default "val_loss"
         What to watch: `val_loss`, `trn_loss` or the name of a metric.
     mode : {"min", "max"}, optional
-        Which direction is better. Needed for a metric; a loss is better lower.
+        Which direction is better. Needed only for a metric that does not say so itself (`Metric.higher_is_better`).
     restore : bool, default False
         Give the model its best weights back at the end of the fit.
     min_delta : float, default 0
@@ -129,7 +130,7 @@ class SaveBest(Watch):
     Examples
     --------
     >>> from learnkit import SaveBest
-    >>> SaveBest("models/best", monitor="accuracy", mode="max").monitor
+    >>> SaveBest("models/best", monitor="accuracy").monitor
     'accuracy'
     """
 
@@ -176,7 +177,7 @@ class ReduceOnPlateau(Watch):
     monitor : str, default "val_loss"
         What to watch: `val_loss`, `trn_loss` or the name of a metric.
     mode : {"min", "max"}, optional
-        Which direction is better. Needed for a metric; a loss is better lower.
+        Which direction is better. Needed only for a metric that does not say so itself (`Metric.higher_is_better`).
     factor : float, default 0.1
         In (0, 1).
     patience : int, default 2

@@ -214,3 +214,12 @@ def test_the_tables_above_are_complete():
 @pytest.mark.parametrize("name", METRICS)
 def test_name_is_the_heading(name):
     assert METRICS[name].name == name
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_its_direction_is_that_of_perfect_predictions(name):
+    """Right answers are better than guesses, in the direction the metric says."""
+    pred, y = KINDS[WORKS_ON[name][0]]()
+    perfect = (20.0 * F.one_hot(y, pred.shape[-1])).log_softmax(-1) if pred.ndim > y.ndim else y.float()
+    metric = as_metrics([name])[0]
+    assert metric.higher_is_better is (float(metric(perfect, y)) > float(metric(pred, y)))

@@ -18,6 +18,7 @@ from learnkit import (
     load_model,
 )
 from learnkit.train.checkpoint import read_meta
+from learnkit.train.metrics import as_metrics, directions_of
 from tests.train.helpers import (
     Script,
     assert_same,
@@ -137,8 +138,11 @@ def test_reduce_on_plateau(values, mode, patience, factor, min_lr):
 
 @pytest.mark.parametrize("make", [EarlyStopping, lambda *args: SaveBest("best", *args), ReduceOnPlateau])
 def test_watching_something_that_is_not_there(make):
-    with pytest.raises(ValueError, match='which direction of \'accuracy\' is better: mode="max" or mode="min"'):
-        make("accuracy")
+    def mine(preds, targs):
+        return preds.float().mean()
+
+    with pytest.raises(ValueError, match='which direction of \'mine\' is better: mode="max" or mode="min"'):
+        run_fit([make("mine")], metrics=[mine])
     with pytest.raises(ValueError, match="`mode` must be one of 'min', 'max'; got 'up'"):
         make("accuracy", "up")
     model = net()
@@ -148,6 +152,34 @@ def test_watching_something_that_is_not_there(make):
     with pytest.raises(ValueError, match=r"watches 'val_loss', but this fit reports trn_loss.*no validation set"):
         run_fit([make()], model=model, data=DataBunch(".", batches()))
     assert_same(before, model)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [("accuracy", [0.2, 0.6, 0.4], 1), ("error_rate", [0.2, 0.6, 0.1], 2), ("val_loss", [3.0, 1.0, 2.0], 1)],
+)
+def test_a_metric_knows_which_direction_is_better(metric, values, best):
+    class Figures(Callback):
+        def after_valid(self, run):
+            run.results = {**run.results, metric: values[run.epoch]}
+
+    watch = EarlyStopping(metric, patience=5)
+    run_fit([Figures(), watch], 3, metrics=["accuracy", "error_rate"])
+    assert watch.best_epoch == best
+
+
+def test_the_direction_of_metrics_of_other_libraries_is_theirs():
+    from torchmetrics import MetricCollection
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+    both = MetricCollection({"acc": MulticlassAccuracy(3), "calibration": MulticlassCalibrationError(3)})
+    assert directions_of(as_metrics([both, "rmse", lambda preds, targs: 0.0])) == {
+        "trn_loss": False,
+        "val_loss": False,
+        "acc": True,
+        "calibration": False,
+        "rmse": False,
+    }
 
 
 def test_watching_starts_anew_in_each_fit():

@@ -41,7 +41,7 @@ from learnkit.tabular import (
     split_by_order,
     train_cats,
 )
-from learnkit.tabular.learner import adamw
+from learnkit.train.optim import adamw
 
 FOLDER = tempfile.mkdtemp()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from learnkit.collab.models import EmbeddingModel
 from learnkit.collab.plots import scatter_titles
 from learnkit.collab.ranking import Preference, RankingMetrics
 from learnkit.collab.recipe import data_to_recipe, model_to_recipe
+from learnkit.core.components import principal_components
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import get_ax
 from learnkit.data.bunch import DataBunch
@@ -33,7 +35,7 @@ from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
 from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
-from learnkit.train.optim import LayerGroup, LayerOptimizer, LRs, OptFn
+from learnkit.train.optim import LayerGroup, LayerOptimizer, LRs, OptFn, adamw
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -341,7 +343,7 @@ class CollabLearner(Learner):
         factors = self._item_table("item_factors")[codes]
         explained: list[float] | None = None
         if pca is not None:
-            factors, explained = _principal_components(factors, int(check_positive("pca", pca, integer=True)))
+            factors, explained = principal_components(factors, int(check_positive("pca", pca, integer=True)))
         columns = [str(i) for i in range(factors.shape[1])]
         frame = self._item_frame(codes, names).join(pd.DataFrame(factors, columns=columns))
         if explained is not None:
@@ -560,28 +562,13 @@ def default_wds(model: nn.Module, data: CollabFilterData) -> list[float] | None:
     return list(wds[: len(factors_and_biases(model))])
 
 
-def dense_opt(params: Any, lr: float) -> Optimizer:
-    """AdamW with betas (0.9, 0.98), in one kernel per step: tables are large and batches small."""
-    return torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.98), weight_decay=0, fused=True)
+dense_opt = partial(adamw, betas=(0.9, 0.98))
+"""In one kernel per step: tables are large and batches small."""
 
 
 def sparse_opt(params: Any, lr: float) -> Optimizer:
     """Adam that touches only the rows of the batch."""
     return torch.optim.SparseAdam(params, lr=lr, betas=(0.9, 0.98))
-
-
-def _principal_components(factors: NDArray[np.float32], n: int) -> tuple[NDArray[np.float32], list[float]]:
-    most = min(factors.shape)
-    if n > most:
-        raise ValueError(
-            f"`pca` must be at most {most} for {factors.shape[0]} items with {factors.shape[1]} factors; got {n}."
-        )
-    centred = factors - factors.mean(0)
-    left, sizes, directions = np.linalg.svd(centred, full_matrices=False)
-    # A component has no sign of its own: let its largest loading be positive, so that a plot does not flip.
-    signs = np.sign(directions[np.arange(n), np.abs(directions[:n]).argmax(1)])
-    share = sizes**2 / max(float((sizes**2).sum()), 1e-30)
-    return (left[:, :n] * sizes[:n] * signs).astype(np.float32), share[:n].tolist()
 
 
 def _only(

@@ -31,14 +31,14 @@ from learnkit.tabular.bunch import TableBunch
 from learnkit.tabular.columns import check_listed, some
 from learnkit.tabular.coverage import Coverage
 from learnkit.tabular.labels import as_labels, class_numbers, join_labels, make_target
-from learnkit.tabular.learner import TabularLearner, adamw
+from learnkit.tabular.learner import TabularLearner
 from learnkit.tabular.mapper import ATTRS_KEY, Mapper
 from learnkit.tabular.model import quantile_edges
 from learnkit.tabular.tensors import columns_array, frame_tensors, largest_code, row_loader
 from learnkit.train.events import Callback
 from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
-from learnkit.train.optim import OptFn
+from learnkit.train.optim import OptFn, adamw
 
 __all__ = ["ColumnarModelData"]
 

@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import Optimizer
 
+from learnkit.core.components import principal_components
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import as_text, get_ax
@@ -30,7 +30,7 @@ from learnkit.train.metrics import MetricLike, as_metrics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["TabularLearner", "adamw"]
+__all__ = ["TabularLearner"]
 
 
 class TabularLearner(Learner):
@@ -195,10 +195,8 @@ class TabularLearner(Learner):
         frame = self.embeddings(var)
         if self.data.mapper is not None and len(frame) > 2:
             frame = frame.iloc[1:]  # what is missing is not a category
-        centred = frame.to_numpy() - frame.to_numpy().mean(0)
-        u, s, _ = np.linalg.svd(centred, full_matrices=False)
-        points = (u * s)[:, :2] if centred.shape[1] > 1 else np.c_[u * s, np.zeros(len(u))]
-        share = s**2 / max((s**2).sum(), 1e-12)
+        points, share = principal_components(frame.to_numpy(), min(2, *frame.shape))
+        points = points if points.shape[1] > 1 else np.c_[points, np.zeros(len(points))]
         ax = get_ax(ax, (7, 5))
         ax.scatter(points[:, 0], points[:, 1], s=18)
         for label, (x, y) in list(zip(frame.index, points, strict=True))[:n_labels]:
@@ -440,10 +438,3 @@ class TabularLearner(Learner):
         else:
             column = 0 if target is None else int(target)
         return lambda preds: (preds if kind is None else kind.to_proba(preds)).reshape(len(preds), -1)[:, column]
-
-
-def adamw(params: Any, lr: float) -> Optimizer:
-    """AdamW as `Learner` uses it, in one kernel where there is one: small models spend much of their time here."""
-    tensors = [p for group in params for p in (group["params"] if isinstance(group, dict) else [group])]
-    fused = all(p.device.type in ("cpu", "cuda") for p in tensors)
-    return torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.99), weight_decay=0, fused=fused)

@@ -10,9 +10,10 @@ from torch import nn
 from learnkit.data.targets import Target
 from learnkit.tabular.coverage import Coverage
 from learnkit.tabular.data import ColumnarModelData
-from learnkit.tabular.learner import TabularLearner, adamw
+from learnkit.tabular.learner import TabularLearner
 from learnkit.tabular.mapper import Mapper
 from learnkit.tabular.recipe import make_model
+from learnkit.train.optim import adamw
 
 __all__ = ["make_learner", "make_model"]
 

@@ -7,6 +7,7 @@ are matched word by word.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from learnkit.core.errors import CheckpointError, DataError
 from learnkit.core.listing import one_or_list
@@ -36,7 +36,7 @@ from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
 from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
-from learnkit.train.optim import LayerGroup, OptFn, default_splitter
+from learnkit.train.optim import LayerGroup, OptFn, adamw, default_splitter
 from learnkit.train.predictions import Predictions
 from learnkit.train.recorder import say
 
@@ -402,9 +402,8 @@ class TextEnsemble:
         return np.log(np.maximum(proba, np.finfo(np.float32).tiny)) if logs else proba
 
 
-def text_opt(params: Any, lr: float) -> Optimizer:
-    """AdamW with betas (0.8, 0.99), in one kernel per step: recurrent gradients want less momentum (Howard 2018)."""
-    return torch.optim.AdamW(params, lr=lr, betas=(0.8, 0.99), weight_decay=0, fused=True)
+text_opt = partial(adamw, betas=(0.8, 0.99))
+"""Recurrent gradients want less momentum (Howard 2018)."""
 
 
 def text_groups(model: nn.Module) -> list[LayerGroup]:

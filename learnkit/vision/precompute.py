@@ -150,7 +150,8 @@ def activation_loader(model: BodyAndHead, dl: Any, folder: Path, tfm: Any) -> Ac
         )
     ds = ds.with_tfm(tfm)
     in_order = with_dataset(dl, ds, in_order=True)
-    key = _key(model, ds)
+    with evaluating(model):  # as they are computed: the mode a fit left the model in makes no difference
+        key = _key(model, ds)
     if key is None:
         _say_not_kept()
         values = np.concatenate(list(_activations(model, in_order)))

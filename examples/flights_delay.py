@@ -137,7 +137,7 @@ def flight_data(
 
 
 def flight_learner(md: ColumnarModelData, arch: str = "mlp") -> TabularLearner:
-    """Make the learner; delays are squeezed into the range that occurs."""
+    """Make the learner; delays are squeezed into a range that all but one in ten thousand lie in, which is remarked."""
     return md.get_learner(
         emb_drop=0.2,
         szs=[400, 200],

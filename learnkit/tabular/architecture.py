@@ -18,6 +18,8 @@ from learnkit.tabular.model import MixedInputModel, check_y_range, embedding_siz
 __all__ = ["ARCHS", "build_model", "check_targets", "describe_model", "start_at_the_average", "start_unknown"]
 
 ARCHS = ("mlp", "ple")
+OUTLIERS = 0.01
+"""Share of the training targets that may lie outside `y_range`."""
 
 
 def describe_model(
@@ -70,7 +72,7 @@ def describe_model(
 
 
 def check_targets(target: Target | None, y_range: tuple[float, float], y: Tensor | None, val_y: Tensor | None) -> None:
-    """Refuse a `y_range` that the training targets (of any shape) do not lie in, or that there is no use for."""
+    """Refuse a `y_range` that the training targets (of any shape) do not lie in but for a few, or that there is no use for."""
     if isinstance(target, Category | MultiCategory):
         raise DataError(
             f"`y_range` squeezes the values of a regression; here {target.c} classes are predicted, whose scores need none. "
@@ -78,13 +80,15 @@ def check_targets(target: Target | None, y_range: tuple[float, float], y: Tensor
         )
     low, high = check_y_range(y_range) or y_range
     for rows, name in ((y, "training"), (val_y, "validation")):
-        if rows is None or (low <= float(rows.min()) and float(rows.max()) <= high):
+        n_outside = 0 if rows is None else int(((rows < low) | (rows > high)).sum())
+        if rows is None or not n_outside:
             continue
         problem = (
             f"the {name} targets go from {float(rows.min()):g} to {float(rows.max()):g}, outside `y_range` {low:g} to {high:g}, "
-            "which a model squeezed into it never reaches"
+            f"which a model squeezed into it never reaches ({n_outside:,} of {rows.numel():,} targets)"
         )
-        if name == "training":
+        # A few outliers may be given up on purpose; a range that most rows do not fit is a mistake.
+        if name == "training" and n_outside > OUTLIERS * rows.numel():
             raise DataError(f"{problem}. Widen it.")
         warnings.warn(f"{problem}.", stacklevel=3)
 

@@ -402,8 +402,8 @@ class ColumnarModelData(TableBunch):
         drops : float or sequence of float, optional
             Dropout after each hidden layer; 0 by default, 0.3 for `"ple"`.
         y_range : (float, float), optional
-            Squeeze the values of a regression into this range with a sigmoid. It must hold all training targets; a
-            little more on both sides is better, as a sigmoid never reaches its ends.
+            Squeeze the values of a regression into this range with a sigmoid. It must hold all training targets but
+            for one in a hundred, which are remarked; a little more on both sides is better, as a sigmoid never reaches its ends.
         use_bn : bool, default False
             Batch norm in the hidden layers.
         metrics : sequence, optional

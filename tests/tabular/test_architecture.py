@@ -61,6 +61,17 @@ def test_y_range_must_hold_the_training_targets(tmp_path):
         md.get_learner(y_range=(20, 0))
 
 
+def test_y_range_may_give_up_on_a_few_outliers(tmp_path):
+    df = pd.DataFrame({"Km": np.linspace(0, 1, 301)})
+    y = np.r_[np.full(297, 10.0), 40, 500, 900, 10]
+    md = ColumnarModelData.from_data_frame(tmp_path, [300], df, y, bs=64)
+    with pytest.warns(UserWarning, match=r"outside `y_range` 0 to 50, .* \(2 of 300 targets\)"):
+        md.get_learner(y_range=(0, 50))
+    md = ColumnarModelData.from_data_frame(tmp_path, [300], df, np.where(df["Km"] < 0.01, 900, y), bs=64)
+    with pytest.raises(DataError, match=r"\(5 of 300 targets\). Widen it"):
+        md.get_learner(y_range=(0, 50))
+
+
 @pytest.mark.parametrize(
     ("y", "options"), [(["a", "b"] * 6, {"is_reg": False}), (np.eye(2, dtype=int)[[0, 1] * 6], {"is_multi": True})]
 )

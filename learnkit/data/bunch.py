@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
@@ -17,9 +17,11 @@ from learnkit.core.settable import Settable
 from learnkit.data.check import check_data, peek
 from learnkit.data.files import OWN_FOLDERS, PathLike, make_folders
 from learnkit.data.joining import batch_len, join
-from learnkit.data.loaders import TensorLoader, begin, generators, split_batch
+from learnkit.data.loaders import ItemLoader, TensorLoader, begin, generators, single_left, split_batch
+from learnkit.data.prep import Prep
 from learnkit.data.shapes import shape_of_items
-from learnkit.data.targets import MultiCategory, Real, Target
+from learnkit.data.split import check_val_idxs, get_cv_idxs
+from learnkit.data.targets import Category, MultiCategory, Real, Target
 
 __all__ = ["DataBunch"]
 
@@ -42,6 +44,8 @@ class DataBunch(Settable):
     target : Target, optional
         What is predicted: `Category(classes)`, `MultiCategory(classes)` or `Real()`. It brings the loss and the
         activation. Without one give the learner `crit=`, and `predict` returns what the model returns.
+    prep : Prep, optional
+        How the items were prepared. With it a learner predicts raw items, shows them, and exports the preparation.
 
     Examples
     --------
@@ -61,6 +65,7 @@ class DataBunch(Settable):
         test_dl: Iterable[Any] | None = None,
         *,
         target: Target | None = None,
+        prep: Prep | None = None,
     ) -> None:
         for name, dl in (("trn_dl", trn_dl), ("val_dl", val_dl), ("test_dl", test_dl)):
             if isinstance(dl, str | bytes) or (dl is not None and not isinstance(dl, Iterable)):
@@ -68,9 +73,127 @@ class DataBunch(Settable):
         self.path = Path(path)
         self.trn_dl, self.val_dl, self.test_dl = trn_dl, val_dl, test_dl
         self.target = target
+        self._prep = prep
         if not isinstance(trn_dl, list | tuple) or trn_dl:
             make_folders(*(self.path / name for name in OWN_FOLDERS))
         self._looked_at: tuple[Any, Any] = (None, None)  # a loader, and the shape of its items' targets
+
+    @classmethod
+    def from_items(
+        cls,
+        path: PathLike,
+        prep: Prep,
+        items: Sequence[Any] | NDArray[Any],
+        labels: Sequence[Any] | NDArray[Any],
+        val_idxs: ArrayLike | None = None,
+        bs: int = 64,
+        *,
+        test: Sequence[Any] | None = None,
+        target: Target | type[Target] | None = None,
+        num_workers: int | None = None,
+    ) -> Self:
+        """Make loaders of items of any kind, each prepared when it is needed.
+
+        Parameters
+        ----------
+        path : path-like
+        prep : Prep
+            How an item becomes what the model takes.
+        items : sequence
+            Files, arrays, records: whatever `prep.item` takes.
+        labels : sequence
+            One per item.
+        val_idxs : array of int, optional
+            Which items validate; a random fifth by default, see `get_cv_idxs`.
+        bs : int, default 64
+        test : sequence, optional
+            Items to predict.
+        target : Target or its class, optional
+            What is predicted; `Category` of the distinct labels by default, `Real` for values.
+        num_workers : int, optional
+            Loading processes; see `ItemLoader`.
+
+        Returns
+        -------
+        DataBunch
+
+        Raises
+        ------
+        DataError
+            If items and labels differ in number, or a label is missing.
+
+        Examples
+        --------
+        See `Prep`.
+
+        >>> from learnkit import DataBunch
+        """
+        if len(items) != len(labels):
+            raise DataError(f"every item needs a label: got {len(items)} items and {len(labels)} labels.")
+        is_val = np.zeros(len(items), dtype=bool)
+        is_val[get_cv_idxs(len(items)) if val_idxs is None else check_val_idxs(val_idxs, len(items))] = True
+        kind: Any = Category if target is None else target
+        predicted: Target = target if isinstance(target, Target) else _target_of(kind, labels)
+        y = predicted.encode(labels)
+
+        def loader(chosen: NDArray[Any], *, train: bool = False) -> ItemLoader:
+            part = items[chosen] if isinstance(items, np.ndarray) else [items[i] for i in chosen]
+            drop = train and single_left(len(part), bs)
+            return ItemLoader(prep.dataset(part, y[chosen]), bs, train, num_workers=num_workers, drop_last=drop)
+
+        trn, val = np.flatnonzero(~is_val), np.flatnonzero(is_val)
+        test_dl = None if test is None else prep.loader(test, bs)
+        return cls(
+            path, loader(trn, train=True), loader(val) if len(val) else None, test_dl, target=predicted, prep=prep
+        )
+
+    @classmethod
+    def without_items(cls, path: PathLike, prep: Prep | None, target: Target | None) -> Self:
+        """Make a bunch that has no items: for a learner that is opened, to predict raw ones."""
+        return cls(path, [], target=target, prep=prep)
+
+    @property
+    def prep(self) -> Prep | None:
+        """How raw items become batches; `None` where it is not known."""
+        return self._prep
+
+    def show_batch(self, n: int = 8, is_val: bool = False) -> Any:
+        """Show some items as the model sees them, with their labels.
+
+        Parameters
+        ----------
+        n : int, default 8
+            At most so many.
+        is_val : bool, default False
+            Of the validation instead of the training set.
+
+        Returns
+        -------
+        matplotlib.figure.Figure or pandas.DataFrame
+            A picture of things that can be drawn, a table of texts and rows.
+
+        Raises
+        ------
+        DataError
+            If it is not known how items were prepared (`prep`).
+        """
+        xs, y = self.first_batch(is_val)
+        return known_prep(self.prep, "items cannot be shown").show(xs, n, {"label": self.labels(xs, y)})
+
+    def labels(self, xs: tuple[Any, ...], y: Any) -> list[Any]:
+        """Return the encoded targets of a batch as a person reads them, one per item."""
+        return [y_i if self.target is None else self.target.label(y_i) for y_i in to_np(y)]
+
+    def first_batch(self, is_val: bool = False) -> tuple[tuple[Any, ...], Any]:
+        """Return the first batch `(xs, y)` of the training or the validation set; the random generators stay where they are."""
+        dl = self.val_dl if is_val else self.trn_dl
+        if dl is None:
+            raise DataError("this data bunch has no validation set.")
+        with preserve_rng(*generators(dl)):
+            batch = next(iter(dl), None)
+        if batch is None:
+            raise DataError("the loader has no batch to show.")
+        return split_batch(batch)
 
     @property
     def trn_ds(self) -> Any:
@@ -177,6 +300,25 @@ class DataBunch(Settable):
     def is_multi(self) -> bool:
         """Whether an item can have several labels."""
         return isinstance(self.target, MultiCategory)
+
+
+def _target_of(kind: Any, labels: Any) -> Target:
+    """Make a target of its class, for the labels at hand."""
+    made: Target = kind.from_labels(labels) if hasattr(kind, "from_labels") else kind()
+    return made
+
+
+PrepKind = TypeVar("PrepKind", bound=Prep)
+
+
+def known_prep(prep: PrepKind | None, consequence: str) -> PrepKind:
+    """Return how items are prepared, or say what cannot be done without knowing it."""
+    if prep is None:
+        raise DataError(
+            f"it is not known how raw items are prepared, so {consequence}. Give the data bunch a `prep`, or use batches: "
+            "`predict_array`, `predict_dl`."
+        )
+    return prep
 
 
 def _target_shape(dl: Any) -> Any:

@@ -74,6 +74,14 @@ class Target(ABC):
     def decode(self, preds: NDArray[Any]) -> list[Any]:
         """Turn what `predict` returns into labels."""
 
+    def label(self, y: Any) -> str:
+        """Return the encoded target of one item as a person reads it: names of classes, numbers with three digits."""
+        if self.classes is None:
+            return " ".join(f"{value:.3g}" for value in np.ravel(y))
+        if np.ndim(y):
+            return " ".join(str(name) for name, there in zip(self.classes, y, strict=True) if there)
+        return str(self.classes[int(y)])
+
 
 class Category(Target):
     """One class per item: cross-entropy, log-probabilities.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,6 @@ EXACT_FLOAT32 = 2.0**24  # up to here float32 holds every whole number
 EXACT_FLOAT64 = 2**53  # and float64
 
 __all__ = ["apply_cats", "cont_cat_split", "df_shrink", "kind_of", "train_cats"]
-
-Rows: TypeAlias = "pd.DataFrame | pd.Series[Any] | Mapping[Any, Any] | Sequence[Mapping[Any, Any]]"
 
 
 def cont_cat_split(
@@ -328,31 +326,6 @@ def listed(argument: str, names: Sequence[str] | None) -> list[Any]:
     if isinstance(names, str):
         raise TypeError(f"`{argument}` must be a list of column names; write [{names!r}].")
     return [] if names is None else check_list(argument, names, "column names")
-
-
-def as_frame(rows: Rows) -> pd.DataFrame:
-    """Return rows as a frame: a series or a dict of single values is one row, a dict of lists and a list of dicts several.
-
-    Raises
-    ------
-    TypeError
-        If they are none of these.
-    DataError
-        If the lists of a dict differ in length.
-    """
-    if isinstance(rows, pd.DataFrame):
-        return rows
-    if isinstance(rows, pd.Series):
-        return pd.DataFrame([dict(zip(rows.index, rows.tolist(), strict=True))])
-    if isinstance(rows, Mapping):
-        several = [name for name, value in rows.items() if pd.api.types.is_list_like(value)]
-        try:
-            return pd.DataFrame(dict(rows) if several else [dict(rows)])
-        except ValueError as exc:
-            raise DataError(f"the columns of the dict do not make rows: {exc}.") from exc
-    if isinstance(rows, list | tuple) and rows and all(isinstance(row, Mapping) for row in rows):
-        return pd.DataFrame([dict(row) for row in rows])
-    raise TypeError(f"rows must be a DataFrame, a Series, a dict or a list of dicts; got {type(rows).__name__}.")
 
 
 def names_of(names: Any) -> list[Any]:

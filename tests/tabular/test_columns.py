@@ -1,14 +1,11 @@
 """Columns of a frame: which are categories, categories of later rows, smaller types."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from learnkit import DataError
 from learnkit.tabular import apply_cats, cont_cat_split, df_shrink, train_cats
-from learnkit.tabular.columns import as_frame
 
 
 @pytest.fixture
@@ -86,18 +83,3 @@ def test_cont_cat_split_takes_one_target_or_several_and_names_a_missing_one():
     assert cont_cat_split(df, dep_var=["a", 3]) == ([], ["c"])  # type: ignore[list-item]
     with pytest.raises(DataError, match="`dep_var` names 1 column"):
         cont_cat_split(df, dep_var="b")
-
-
-def test_rows_of_any_shape_become_a_frame():
-    row = {"State": "HE", "Km": 1.5, "Open": True, "Gone": None}
-    wanted = pd.DataFrame([row])
-    rows: Any = [row, [row], pd.Series(row), {name: [value] for name, value in row.items()}]
-    for item in rows:
-        pd.testing.assert_frame_equal(as_frame(item), wanted, check_index_type=False)
-    assert as_frame(wanted) is wanted
-    assert as_frame({"a": 1, "b": [1, 2]})["a"].tolist() == [1, 1]
-    for bad in ("text", [1, 2], [], 3):
-        with pytest.raises(TypeError, match="rows must be a DataFrame, a Series, a dict or a list of dicts"):
-            as_frame(bad)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="columns of the dict do not make rows"):
-        as_frame({"a": [1], "b": [1, 2]})

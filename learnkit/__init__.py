@@ -24,9 +24,10 @@ from learnkit.core.plots import plot_confusion_matrix, plots
 from learnkit.core.version import __version__ as __version__
 from learnkit.data.bunch import DataBunch
 from learnkit.data.loaders import TensorLoader
+from learnkit.data.prep import Prep
 from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order, split_by_stratum
 from learnkit.data.targets import Category, MultiCategory, Real, Target
-from learnkit.export import load_learner
+from learnkit.load import load_learner
 from learnkit.train.blend import CutMix, MixUp
 from learnkit.train.callbacks import GradientClip, LossRegulariser, StopOnNaN, WeightAverage
 from learnkit.train.checkpoint import load_model, save_model
@@ -84,6 +85,7 @@ from learnkit.train.schedules import (
     slanted_triangle,
     triangle,
 )
+from learnkit.train.spec import ModelSpec
 from learnkit.train.value_metrics import R2, exp_rmspe, mae, mse, r2, rmse
 from learnkit.train.watch import EarlyStopping, ReduceOnPlateau, SaveBest
 
@@ -123,6 +125,7 @@ __all__ = [
     "Metric",
     "MissingExtraError",
     "MixUp",
+    "ModelSpec",
     "MultiCategory",
     "NonFiniteError",
     "OneCycle",
@@ -130,6 +133,7 @@ __all__ = [
     "Perplexity",
     "Plan",
     "Precision",
+    "Prep",
     "ProgressTable",
     "Real",
     "Recall",

@@ -27,15 +27,16 @@ from learnkit.core.preserve import model_lock, preserve_rng
 from learnkit.core.settable import Settable
 from learnkit.core.version import __version__
 from learnkit.data.batches import bind_inputs
-from learnkit.data.bunch import DataBunch
+from learnkit.data.bunch import DataBunch, known_prep
 from learnkit.data.check import first_batch
 from learnkit.data.files import PathLike, as_path
 from learnkit.data.joining import batch_len
 from learnkit.data.labels import one_spelling
 from learnkit.data.loaders import generators, n_batches, split_batch
+from learnkit.data.prep import Prep
 from learnkit.data.targets import Real, Target, target_to_data
 from learnkit.train import loop
-from learnkit.train.archive import write_archive
+from learnkit.train.archive import digest, write_archive
 from learnkit.train.callbacks import LossRegulariser, StopOnNaN
 from learnkit.train.check import Probe
 from learnkit.train.checkpoint import found_weights, load_model, read_meta, save_model, weights_path
@@ -54,6 +55,7 @@ from learnkit.train.optim import (
     OptFn,
     as_groups,
     as_opt_fn,
+    default_opt,
     default_splitter,
     group_names,
     group_params,
@@ -65,6 +67,7 @@ from learnkit.train.rehearsal import preserve_callbacks, rehearsal
 from learnkit.train.resume import Checkpoints, model_state
 from learnkit.train.schedules import ScheduleRates
 from learnkit.train.settings import SETTINGS
+from learnkit.train.spec import ModelSpec
 from learnkit.train.watch import SaveBest, Watch
 
 __all__ = ["Learner"]
@@ -78,8 +81,9 @@ class Learner(Settable):
     ----------
     data : DataBunch
         What to learn from.
-    model : nn.Module
+    model : nn.Module or ModelSpec
         Called as `model(*xs)`; gives raw scores. It is moved to `device`. Lazy layers get their sizes from the first batch.
+        What is built of a `ModelSpec` need not be passed to `load_learner`.
     opt_fn : callable or str, optional
         `opt_fn(params, lr=...)` -> optimizer, or a name: `"adamw"` (the default, with betas (0.9, 0.99)), `"adam"`, `"sgd"`,
         `"sgd_momentum"`, `"rmsprop"`, ...; an unknown one lists them all. Each fit makes a new one.
@@ -107,6 +111,10 @@ class Learner(Settable):
         As given; may be replaced between fits.
     sched : Recorder
         What the latest fit recorded: `plot`, `plot_lr`, `plot_loss`, `to_frame`.
+    spec : ModelSpec or None
+        What the model was made of, exported with it; `None` for a model of your own.
+    prep : Prep or None
+        How raw items are prepared, that of the data.
     clip : float or None
         Largest gradient norm.
     reg_fn : callable or None
@@ -133,7 +141,12 @@ class Learner(Settable):
     True
     """
 
-    _application: ClassVar[str] = "any"
+    application: ClassVar[str] = "any"
+    """By which name `load_learner` finds the class."""
+    bunch_type: ClassVar[type[DataBunch]] = DataBunch
+    prep_type: ClassVar[type[Prep] | None] = None
+    spec_type: ClassVar[type[ModelSpec] | None] = None
+    """The kinds of data bunch, preparation and model that belong to the application; `None` where they are the user's own."""
     _set_by_call = ("bn_freeze",)
     _checks = SETTINGS
     _settings: ClassVar[tuple[str, ...]] = ("precision", "accumulate", "clip", "channels_last")
@@ -142,7 +155,7 @@ class Learner(Settable):
     def __init__(
         self,
         data: DataBunch,
-        model: nn.Module,
+        model: nn.Module | ModelSpec,
         opt_fn: OptFn | None = None,
         crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
@@ -156,16 +169,18 @@ class Learner(Settable):
         compile: bool | str = False,
         activation: Activation | str | None = None,
     ) -> None:
-        self.data, self.model = data, model
+        built = model.build() if isinstance(model, ModelSpec) else model
+        self.data, self.model = data, built
+        self.spec = model if isinstance(model, ModelSpec) else None
         if crit is None and data.target is None:
             raise DataError(
                 "there is no loss: pass `crit=` (F.cross_entropy for class numbers, F.mse_loss for values), or tell "
                 "the data bunch what is predicted, DataBunch(..., target=Category(classes))."
             )
         self.device = torch.device(device) if device is not None else default_device()
-        self.model = model.to(self.device)
+        self.model = built.to(self.device)
         complete(self.model, data.trn_dl, must=False)
-        self.opt_fn = as_opt_fn(opt_fn)
+        self.opt_fn = as_opt_fn(self.usual_opt(built) if opt_fn is None else opt_fn)
         self.crit: Loss = crit if crit is not None else data.target.loss  # type: ignore[union-attr]
         default_metrics = () if data.target is None else data.target.metrics
         self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metrics
@@ -871,6 +886,63 @@ class Learner(Settable):
         xs = (arr,) if packed else T(arr) if isinstance(arr, tuple) else (T(arr),)
         return self.predict_dl([(xs, torch.zeros(batch_len(xs, None)))])
 
+    def predict_raw(self, items: Any, decode: bool = False, *, bs: int | None = None) -> Any:
+        """Predict items as they come, prepared as those of the validation set were.
+
+        Parameters
+        ----------
+        items : Any
+            Pictures: files, their bytes, or arrays. Tables: a frame, a dict, or dicts. Ratings: a frame of users and items.
+            Texts. Of a kind of data of your own what its `Prep` takes.
+        decode : bool, default False
+            Return labels (values, for a regression) instead of what `predict` returns.
+        bs : int, optional
+            How many at a time.
+
+        Returns
+        -------
+        array of shape (n, c), or list with `decode`
+            In the order of the items, as `predict`: log-probabilities of classes, probabilities for several labels, values.
+
+        Raises
+        ------
+        DataError
+            If an item cannot be read (it is named), or it is not known how items are prepared.
+
+        Examples
+        --------
+        See `Prep`, and `load_learner`.
+
+        >>> from learnkit import Learner
+        """
+        dl = known_prep(self.prep, "raw items cannot be predicted").loader(items, bs)
+        preds = self._predict(dl).preds
+        return self._decode(preds) if decode else preds
+
+    def show_results(self, n: int = 8) -> Any:
+        """Show items of the validation set with their labels and what is predicted for them.
+
+        Parameters
+        ----------
+        n : int, default 8
+            At most so many.
+
+        Returns
+        -------
+        matplotlib.figure.Figure or pandas.DataFrame
+            As `data.show_batch`.
+        """
+        prep = known_prep(self.prep, "results cannot be shown")
+        xs, y = self.data.first_batch(is_val=True)
+        preds, target = self._predict([(xs, y)]).preds, self.data.target
+        said = list(preds) if target is None else self.data.labels(xs, target.encode(target.decode(preds)))
+        return prep.show(xs, n, {"label": self.data.labels(xs, y), "predicted": said})
+
+    def _decode(self, preds: NDArray[Any]) -> list[Any]:
+        if self.data.target is None:
+            raise DataError("it is not known what is predicted, so there is nothing to decode.")
+        return self.data.target.decode(preds)
+
     # ---------------------------------------------------------------- saving, looking
 
     def save(self, name: PathLike) -> Path:
@@ -988,7 +1060,7 @@ class Learner(Settable):
         weights, rest = model_state(self.model)
         own_loss = not _is_loss_of(self.crit, self.data.target)
         state = {
-            "application": self._application,
+            "application": self.application,
             "model": type(self.model).__name__,
             "model_state": rest,
             "target": self._target_data(),
@@ -1068,8 +1140,38 @@ class Learner(Settable):
         uniform = isinstance(lrs, number) and (wds is None or isinstance(wds, number))
         return LayerOptimizer(self.opt_fn, self.model if uniform else self.get_layer_groups(), lrs, wds)
 
+    @property
+    def prep(self) -> Prep | None:
+        """How raw items are prepared, `None` where it is not known."""
+        return self.data.prep
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """What the model was made of; `None` for one of your own, or one that was put in its place."""
+        spec, model = self._spec
+        return spec if model is self.model else None
+
+    @spec.setter
+    def spec(self, spec: ModelSpec | None) -> None:
+        self._spec = spec, self.model
+
+    @classmethod
+    def usual_opt(cls, model: nn.Module) -> OptFn:
+        """Return what makes the optimizer of such a model where the user says nothing."""
+        return default_opt
+
+    @classmethod
+    def adopted(cls, model: nn.Module, kind: str) -> nn.Module:
+        """Return a model of the user's as the learner needs it, where one of class `kind` was exported."""
+        return model
+
+    def _identity(self) -> dict[str, str]:
+        """Return digests of what the numbers of the data mean: weights are of no use where they mean something else."""
+        return {} if self.prep is None else {name: digest(part) for name, part in self.prep.identity().items()}
+
     def _meta(self) -> dict[str, Any]:
-        classes = self.data.classes
+        # Of a preparation that says what is predicted the classes are its own, a vocabulary: no list for a header.
+        classes = None if self.prep is not None and self.prep.target is not None else self.data.classes
         return {
             "learnkit": __version__,
             "model": type(self.model).__name__,
@@ -1078,15 +1180,16 @@ class Learner(Settable):
             "identity": self._identity(),
         }
 
-    def _identity(self) -> dict[str, str]:
-        """Return digests of what the numbers of the data mean: weights are of no use where they mean something else."""
-        return {}
-
     def _recipe(self) -> dict[str, Any]:
-        """Return, as data, how the application prepares its data and makes its model; see `learnkit.export`."""
-        return {}
+        """Return preparation and model as data, `None` for one that is the user's own."""
+        return {
+            "data": None if self.prep is None else self.prep.to_data(),
+            "model": None if self.spec is None else self.spec.to_data(),
+        }
 
     def _target_data(self) -> dict[str, Any] | None:
+        if self.prep is not None and self.prep.target is not None:
+            return None  # the preparation says it
         described = target_to_data(self.data.target)
         if described is not None and described["kind"] == "Real" and self.data.item_shape == (1,):
             described["shape"] = [1]  # a column is all that the number of values does not tell

@@ -307,7 +307,7 @@ def changed(tmp_path: Path, kind: str, change: Callable[[dict[str, Any]], object
 
 CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
     "application": ("table", lambda s: s.update(application="os")),
-    "application, dotted": ("table", lambda s: s.update(application="learnkit.tabular.opening")),
+    "application, dotted": ("table", lambda s: s.update(application="learnkit.tabular.learner")),
     "architecture": ("pictures", lambda s: s["recipe"]["model"].update(arch="os.system")),
     "architecture from a hub": ("pictures", lambda s: s["recipe"]["model"].update(arch="timm/hf_hub:evil/model")),
     "architecture from a folder": ("pictures", lambda s: s["recipe"]["model"].update(arch="timm/local-dir:/tmp/evil")),

@@ -197,6 +197,7 @@ def test_the_file_is_a_plain_zip_of_data(tmp_path: Path) -> None:
         "c": 2,
         "ps": [0.25, 0.5],
         "xtra_fc": [8],
+        "head": True,
     }
 
 

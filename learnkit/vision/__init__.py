@@ -36,6 +36,8 @@ from learnkit.vision.images import open_image, verify_images
 from learnkit.vision.interpret import ImageInterpretation
 from learnkit.vision.learner import ConvLearner
 from learnkit.vision.models import Stats, imagenet_stats
+from learnkit.vision.prep import ImagePrep
+from learnkit.vision.spec import ConvSpec
 from learnkit.vision.transforms import CropType, ImageTransforms, tfms_from_model, tfms_from_stats
 
 __all__ = [
@@ -44,12 +46,14 @@ __all__ = [
     "CenterCrop",
     "ClassActivationMap",
     "ConvLearner",
+    "ConvSpec",
     "CropType",
     "Cutout",
     "Draw",
     "ImageClassifierData",
     "ImageDataset",
     "ImageInterpretation",
+    "ImagePrep",
     "ImageTransforms",
     "NoCrop",
     "RandomBlur",

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import DataLoader
 
-from learnkit.core.device import T, to_np
+from learnkit.core.device import T
 from learnkit.core.errors import DataError, check_choice
 from learnkit.core.listing import number_array
 from learnkit.core.old_names import old_arguments
-from learnkit.core.plots import plots
-from learnkit.core.preserve import preserve_rng
-from learnkit.data.bunch import DataBunch
+from learnkit.data.bunch import DataBunch, known_prep
 from learnkit.data.files import PathLike, find_spelling
 from learnkit.data.labels import as_labels, classes_of
-from learnkit.data.loaders import ItemLoader, TensorLoader, generators, single_left, with_dataset
+from learnkit.data.loaders import ItemLoader, TensorLoader, single_left, with_dataset
+from learnkit.data.prep import Prep
 from learnkit.data.split import check_val_idxs, get_cv_idxs
-from learnkit.data.targets import Category, MultiCategory, Real, Target
+from learnkit.data.targets import Category, Real, Target
 from learnkit.vision.dataset import ImageDataset, is_torchvision
 from learnkit.vision.folders import labelled_files, unlabelled_files
 from learnkit.vision.images import readable, resized_copies
 from learnkit.vision.labels import Labelled, Mistakes, labels_from_array, read_table
+from learnkit.vision.prep import ImagePrep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,6 +94,21 @@ class ImageClassifierData(DataBunch):
         """How pictures are prepared for validation and prediction."""
         ds = getattr(self.val_dl, "dataset", None)
         return ds.tfm if isinstance(ds, ImageDataset) else self._val_tfm
+
+    @property
+    def prep(self) -> ImagePrep | None:
+        """How raw pictures become batches; `None` for arrays that go to the model as they are."""
+        ds = getattr(self.trn_dl, "dataset", None)
+        return ImagePrep(ds.tfm, self.val_tfm, self.bs) if isinstance(ds, ImageDataset) else None
+
+    @classmethod
+    def without_items(cls, path: PathLike, prep: Prep | None, target: Target | None) -> Self:
+        """Make a bunch that has no pictures, with their transforms where these are known."""
+        if target is None:
+            raise DataError("it is not known what is predicted; pass `target=`.")
+        if not isinstance(prep, ImagePrep):
+            return cls(path, [], [], target=target)
+        return cls(path, prep.empty(prep.trn_tfm), prep.empty(prep.val_tfm), target=target)
 
     @property
     def aug_dl(self) -> DataLoader[Any]:
@@ -421,7 +436,7 @@ class ImageClassifierData(DataBunch):
         target: Any = self.target
         return type(self)(self.path, trn_dl, val_dl, test_dl, target=target, val_tfm=self.val_tfm, cache=self.cache)
 
-    def show_batch(self, rows: int = 2, columns: int = 5, is_val: bool = False) -> Figure:
+    def show_batch(self, rows: int = 2, columns: int = 5, is_val: bool = False) -> Figure:  # type: ignore[override]
         """Draw some pictures as the model sees them, with their labels.
 
         Parameters
@@ -434,19 +449,9 @@ class ImageClassifierData(DataBunch):
         -------
         matplotlib.figure.Figure
         """
-        dl: Any = self.val_dl if is_val else self.trn_dl
-        with preserve_rng(*generators(dl)):
-            x, y = next(iter(dl))
-        n = min(rows * columns, len(x))
-        pictures, labels = dl.dataset.denorm(x[:n]), to_np(y[:n])
-        return plots(pictures, rows, [self._label(label) for label in labels], (2.2 * columns, 2.5 * rows))
-
-    def _label(self, y: Any) -> str:
-        if isinstance(self.target, Category):
-            return str(self.target.classes[int(y)])
-        if isinstance(self.target, MultiCategory):
-            return " ".join(str(name) for name, flag in zip(self.target.classes, y, strict=True) if flag)
-        return " ".join(f"{value:.3g}" for value in np.atleast_1d(y))
+        xs, y = self.first_batch(is_val)
+        prep = known_prep(self.prep, "pictures cannot be shown")
+        return prep.show(xs, rows * columns, {"label": self.labels(xs, y)}, rows=rows)
 
     @classmethod
     def _from_files(

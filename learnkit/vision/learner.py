@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +23,6 @@ from learnkit.data.dataset import ItemDataset
 from learnkit.data.files import PathLike
 from learnkit.data.joining import stack
 from learnkit.data.labels import one_spelling
-from learnkit.data.loaders import ItemLoader
 from learnkit.data.targets import Category
 from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
@@ -40,7 +38,6 @@ from learnkit.vision.interpret import ImageInterpretation
 from learnkit.vision.models import (
     Arch,
     arch_name,
-    body_and_head_groups,
     conv_body,
     conv_head,
     head_drops,
@@ -50,8 +47,9 @@ from learnkit.vision.models import (
     whole_model,
 )
 from learnkit.vision.precompute import BodyAndHead, OnActivations, activations_of
-from learnkit.vision.recipe import data_to_recipe
+from learnkit.vision.prep import ImagePrep
 from learnkit.vision.report import write_report
+from learnkit.vision.spec import ConvSpec
 from learnkit.vision.transforms import ImageTransforms
 
 __all__ = ["ConvLearner"]
@@ -64,7 +62,7 @@ class ConvLearner(Learner):
     ----------
     precompute : bool
         Train the head on activations of the frozen layers that were computed once; see `pretrained`.
-    recipe : dict or None
+    spec : ConvSpec or None
         What `pretrained` made the model of; `None` for a model or a head of your own.
 
     Examples
@@ -79,9 +77,9 @@ class ConvLearner(Learner):
     >>> learn.freeze_to(-1)
     """
 
-    _application = "vision"
+    application = "vision"
+    bunch_type, prep_type, spec_type = ImageClassifierData, ImagePrep, ConvSpec
     _settings = (*Learner._settings, "precompute")
-    recipe: dict[str, Any] | None = None
     _precompute = False
     _said_no_augmentation = False
 
@@ -165,8 +163,7 @@ class ConvLearner(Learner):
         arch = _unshared(arch, "arch") if isinstance(arch, nn.Module) else arch
         custom_head = None if custom_head is None else _unshared(custom_head, "custom_head")
         name = arch_name(arch)
-        recipe: dict[str, Any] | None = None
-        splitter = None
+        spec: ConvSpec | None = None
         if not head:
             if custom_head is not None or ps is not None or xtra_fc is not None:
                 raise ValueError(
@@ -174,17 +171,14 @@ class ConvLearner(Learner):
                 )
             model = whole_model(arch, weights)
             data, crit, metrics = _of_own_classes(data, own_classes(arch, model), crit, metrics)
-            recipe = None if name is None else {"arch": name, "head": False}
+            spec = None if name is None else ConvSpec(name, head=False)
+        elif custom_head is not None:
+            model = BodyAndHead(conv_body(arch, weights), custom_head)
         else:
-            body, splitter = conv_body(arch, weights), body_and_head_groups
-            if custom_head is None:
-                drops = _drops(ps, xtra_fc)
-                new_head: nn.Module = conv_head(n_channels(body), data.c, drops, xtra_fc)
-                widths = None if xtra_fc is None else head_widths(xtra_fc)
-                recipe = None if name is None else {"arch": name, "c": data.c, "ps": drops, "xtra_fc": widths}
-            else:
-                new_head = custom_head
-            model = BodyAndHead(body, new_head)
+            body, drops = conv_body(arch, weights), _drops(ps, xtra_fc)
+            model = BodyAndHead(body, conv_head(n_channels(body), data.c, drops, xtra_fc))
+            widths = None if xtra_fc is None else head_widths(xtra_fc)
+            spec = None if name is None else ConvSpec(name, data.c, drops, widths)
         learn = cls(
             data,
             model,
@@ -192,7 +186,6 @@ class ConvLearner(Learner):
             crit,
             metrics,
             callbacks,
-            splitter,
             device=device,
             precision=precision,
             accumulate=accumulate,
@@ -210,7 +203,7 @@ class ConvLearner(Learner):
         if crit is _labels_of_others and data.target is not None:
             learn.activation = data.target.activation  # only what is measured is not known
         learn.precompute = precompute
-        learn.recipe = recipe
+        learn.spec = spec
         return learn
 
     @classmethod
@@ -361,20 +354,7 @@ class ConvLearner(Learner):
         DataError
             If a file cannot be read (it is named), or the data was plain arrays, so that it is not known how.
         """
-        if isinstance(files, np.ndarray) and (files.ndim == 2 or (files.ndim == 3 and files.shape[-1] == 3)):
-            files = files[None]  # one picture is no list of its rows
-        if not isinstance(files, Iterable | os.PathLike) and not hasattr(files, "read"):
-            raise TypeError(
-                f"`files` must be a file's path, bytes or a binary file, or a list of them; got {type(files).__name__}. Of a "
-                "picture that is open already pass `np.asarray(picture)`."
-            )
-        tfm = self.data.val_tfm if isinstance(self.data, ImageClassifierData) else None
-        if tfm is None and not isinstance(getattr(self.data.trn_dl, "dataset", None), ImageDataset):
-            raise DataError("it is not known how pictures are to be prepared; use `predict_array`.")
-        pictures = ImageDataset(files, None, tfm)
-        if not len(pictures):
-            raise DataError("`files` is empty: there is no picture to predict.")
-        return self.predict_dl(ItemLoader(pictures, bs))
+        return self.predict_raw(files, bs=bs)
 
     def cam(
         self, x: Any, target: int | str | Sequence[int] | None = None, layer: nn.Module | None = None
@@ -437,9 +417,10 @@ class ConvLearner(Learner):
         """
         return write_report(self, path, self.cam, n_worst=n_worst)
 
-    def _recipe(self) -> dict[str, Any]:
-        groups = "body and head" if isinstance(self.model, BodyAndHead) else None
-        return {"data": data_to_recipe(self.data), "model": self.recipe, "groups": groups}
+    @classmethod
+    def adopted(cls, model: nn.Module, kind: str) -> nn.Module:
+        """Return body and head as one model that knows which is which."""
+        return BodyAndHead(*model.children()) if kind == "BodyAndHead" and type(model) is nn.Sequential else model
 
     def _task(self) -> tuple[nn.Module, DataBunch]:
         """Return model and data; with `precompute` the head, and the activations it takes."""

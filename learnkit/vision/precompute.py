@@ -28,9 +28,11 @@ from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import atomic_path
 from learnkit.data.loaders import DeviceLoader, generators, with_dataset
+from learnkit.train.optim import LayerGroup
 from learnkit.train.recorder import say
 from learnkit.vision.data import ImageClassifierData
 from learnkit.vision.dataset import ImageDataset
+from learnkit.vision.models import body_and_head_groups
 
 __all__ = ["ActivationLoader", "BodyAndHead", "OnActivations", "activation_loader", "activations_of"]
 
@@ -51,6 +53,10 @@ class BodyAndHead(nn.Sequential):
         super().__init__(body, head)
         has_parameters = [next(layer.parameters(), None) is not None for layer in self._head_layers()]
         self.n_pooling = has_parameters.index(True) if True in has_parameters else 0
+
+    def get_layer_groups(self) -> list[LayerGroup]:
+        """Return early body, late body, head."""
+        return body_and_head_groups(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scores of pictures."""

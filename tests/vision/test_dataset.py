@@ -231,7 +231,7 @@ def test_one_file_bytes_and_open_files_are_predicted(folder: Path) -> None:
     mixed = learn.predict_files([file, file.read_bytes(), io.BytesIO((folder / "01.png").read_bytes())])
     np.testing.assert_allclose(mixed, learn.predict()[[0, 0, 1]], atol=1e-5)
     for bad, message in (
-        ([], "`files` is empty"),
+        ([], "the list of files is empty"),
         (b"no picture", r"the picture \(of 10 bytes\) cannot be read"),
         ([io.StringIO("x")], "opened as bytes"),
         ([3], "must be a file's path, bytes or a binary file; got int"),

@@ -12,7 +12,7 @@ from torch import nn
 
 from learnkit import DataError, load_learner
 from learnkit.core.errors import TrainingError
-from learnkit.vision import ConvLearner, ImageClassifierData, ImageInterpretation, ImageTransforms
+from learnkit.vision import ConvLearner, ConvSpec, ImageClassifierData, ImageInterpretation, ImageTransforms
 from learnkit.vision import precompute as precompute_module
 
 tfm_state: list[float] = [1.0]  # what a transform reads from outside itself
@@ -80,9 +80,7 @@ def test_one_number_is_the_dropout_of_every_layer_and_none_the_courses(tmp_path:
 
 
 def test_a_file_of_an_earlier_version_keeps_its_dropout() -> None:
-    from learnkit.vision.recipe import make_model
-
-    model: Any = make_model({"model": {"arch": ARCH, "c": 2, "ps": 0.5, "xtra_fc": None}})
+    model: Any = ConvSpec.from_data({"arch": ARCH, "c": 2, "ps": 0.5, "xtra_fc": None}).build()
     assert [m.p for m in model[1].modules() if isinstance(m, nn.Dropout)] == [0.25, 0.5]
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from learnkit.core.old_names import old_package_names
 from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order
+from learnkit.tabular.architecture import TableSpec
 from learnkit.tabular.columns import apply_cats, cont_cat_split, df_shrink, train_cats
 from learnkit.tabular.data import ColumnarModelData
 from learnkit.tabular.dates import add_datepart, get_elapsed, rolling_means, rolling_sums
@@ -11,6 +12,7 @@ from learnkit.tabular.join import join_df
 from learnkit.tabular.learner import TabularLearner
 from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
 from learnkit.tabular.model import MixedInputModel, PiecewiseLinear, quantile_edges
+from learnkit.tabular.prep import TablePrep
 from learnkit.tabular.preprocess import proc_df
 from learnkit.tabular.sklearn_api import TabularClassifier, TabularRegressor
 from learnkit.train.class_metrics import accuracy, roc_auc
@@ -23,6 +25,8 @@ __all__ = [
     "MixedInputModel",
     "NumberColumn",
     "PiecewiseLinear",
+    "TablePrep",
+    "TableSpec",
     "TabularClassifier",
     "TabularLearner",
     "TabularRegressor",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,12 +14,60 @@ from learnkit.core.listing import numbers
 from learnkit.data.targets import Category, MultiCategory, Target
 from learnkit.tabular.bunch import TableBunch
 from learnkit.tabular.model import MixedInputModel, check_y_range, embedding_sizes
+from learnkit.train.spec import ModelSpec
 
-__all__ = ["ARCHS", "build_model", "check_targets", "describe_model", "start_at_the_average", "start_unknown"]
+__all__ = ["ARCHS", "TableSpec", "check_targets", "describe_model", "start_at_the_average", "start_unknown"]
 
 ARCHS = ("mlp", "ple")
 OUTLIERS = 0.01
 """Share of the training targets that may lie outside `y_range`."""
+
+
+@dataclass(frozen=True)
+class TableSpec(ModelSpec):
+    """The model of a table, as `ColumnarModelData.get_learner` makes it.
+
+    Attributes
+    ----------
+    arch, emb_szs, n_cont, emb_drop, out_sz, szs, drops, y_range, use_bn
+        As for `get_learner`, with nothing left to defaults.
+    n_edges : int or None
+        Edges of the bins of each number, for `"ple"`.
+
+    Examples
+    --------
+    >>> from learnkit.tabular import TableSpec
+    >>> TableSpec("mlp", [(4, 2)], 1, 0.0, 1, [20], [0.1], None, False).build().outp
+    Linear(in_features=20, out_features=1, bias=True)
+    """
+
+    arch: str
+    emb_szs: list[tuple[int, int]]
+    n_cont: int
+    emb_drop: float
+    out_sz: int
+    szs: list[int]
+    drops: list[float]
+    y_range: list[float] | None
+    use_bn: bool
+    n_edges: int | None = None
+
+    def build(self, edges: Tensor | None = None) -> MixedInputModel:
+        """Make the model; `edges` are the bins of `"ple"`, shape (n_cont, n_edges), zeros by default."""
+        if edges is None and self.n_edges is not None:
+            edges = torch.zeros(self.n_cont, self.n_edges)
+        y_range = None if self.y_range is None else (self.y_range[0], self.y_range[1])
+        return MixedInputModel(
+            self.emb_szs,
+            self.n_cont,
+            self.emb_drop,
+            self.out_sz,
+            self.szs,
+            self.drops,
+            y_range,
+            self.use_bn,
+            edges=edges,
+        )
 
 
 def describe_model(
@@ -33,7 +81,7 @@ def describe_model(
     drops: Sequence[float] | float | None,
     y_range: tuple[float, float] | None,
     use_bn: bool,
-) -> dict[str, Any]:
+) -> TableSpec:
     """Check the arguments of `ColumnarModelData.get_learner`, and fill in what follows from the table."""
     check_choice("arch", arch, ARCHS)
     if not data.cat_flds and not data.cont_flds:
@@ -58,17 +106,17 @@ def describe_model(
     ]
     if drops is None:
         drops = 0.0 if plain else 0.3
-    return {
-        "arch": arch,
-        "emb_szs": sizes,
-        "n_cont": len(data.cont_flds),
-        "emb_drop": float(emb_drop if emb_drop is not None else 0.0 if plain else 0.1),
-        "out_sz": int(out_sz if out_sz is not None else data.c),
-        "szs": widths,
-        "drops": numbers("drops", drops) * (len(widths) if isinstance(drops, int | float) else 1),
-        "y_range": None if y_range is None else [float(value) for value in y_range],
-        "use_bn": bool(use_bn),
-    }
+    return TableSpec(
+        arch=arch,
+        emb_szs=sizes,
+        n_cont=len(data.cont_flds),
+        emb_drop=float(emb_drop if emb_drop is not None else 0.0 if plain else 0.1),
+        out_sz=int(out_sz if out_sz is not None else data.c),
+        szs=widths,
+        drops=numbers("drops", drops) * (len(widths) if isinstance(drops, int | float) else 1),
+        y_range=None if y_range is None else [float(value) for value in y_range],
+        use_bn=bool(use_bn),
+    )
 
 
 def check_targets(target: Target | None, y_range: tuple[float, float], y: Tensor | None, val_y: Tensor | None) -> None:
@@ -91,15 +139,6 @@ def check_targets(target: Target | None, y_range: tuple[float, float], y: Tensor
         if name == "training" and n_outside > OUTLIERS * rows.numel():
             raise DataError(f"{problem}. Widen it.")
         warnings.warn(f"{problem}.", stacklevel=3)
-
-
-def build_model(config: dict[str, Any], edges: Tensor | None) -> MixedInputModel:
-    """Make the model that `describe_model` described; `edges` are the bins of `"ple"`."""
-    y_range = None if config["y_range"] is None else tuple(config["y_range"])
-    return MixedInputModel(
-        config["emb_szs"], config["n_cont"], config["emb_drop"], config["out_sz"], config["szs"], config["drops"], y_range,
-        config["use_bn"], edges=edges,
-    )  # fmt: skip
 
 
 @torch.no_grad()

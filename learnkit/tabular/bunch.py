@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -11,10 +11,12 @@ from learnkit.core.listing import check_list
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import TensorLoader
+from learnkit.data.prep import Prep
 from learnkit.data.targets import Target
 from learnkit.tabular.coverage import Coverage
 from learnkit.tabular.mapper import Mapper
 from learnkit.tabular.model import emb_size
+from learnkit.tabular.prep import TablePrep
 
 __all__ = ["TableBunch"]
 
@@ -41,6 +43,28 @@ class TableBunch(DataBunch):
         self.cont_flds = check_list("cont_flds", cont_flds, "column names")
         self.mapper = mapper
         self.coverage = Coverage() if coverage is None else coverage
+
+    @property
+    def prep(self) -> TablePrep | None:
+        """How raw rows become codes and numbers; `None` for arrays whose columns go to the model as they are."""
+        if not self.cat_sz and not self.cont_flds:
+            return None
+        return TablePrep(self.cat_sz, self.cont_flds, self.mapper, self.coverage)
+
+    @classmethod
+    def without_items(cls, path: PathLike, prep: Prep | None, target: Target | None) -> Self:
+        """Make a bunch that has no rows, with its columns where these are known."""
+        if not isinstance(prep, TablePrep):
+            return cls(path, [], target=target)
+        return cls(
+            path,
+            [],
+            target=target,
+            cat_sz=prep.cat_sz,
+            cont_flds=prep.cont_flds,
+            mapper=prep.mapper,
+            coverage=prep.coverage,
+        )
 
     @property
     def emb_szs(self) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learnkit.core.errors import user_stacklevel
 from learnkit.tabular.columns import some
 from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
 
@@ -78,7 +79,6 @@ class Coverage:
         cont_flds: list[Any],
         mapper: Mapper | None,
         what: str,
-        stacklevel: int,
     ) -> None:
         """Put what is unknown in its place, in tensors of the rows to predict, and warn of it.
 
@@ -95,8 +95,6 @@ class Coverage:
             Gives codes and numbers back their raw names.
         what : str
             Which rows these are, for the warning.
-        stacklevel : int
-            Whose line the warning points at.
         """
         made = {column.name: column for column in mapper.columns} if mapper is not None else {}
         notes = []
@@ -129,4 +127,4 @@ class Coverage:
                 raw = value * column.std + column.mean if isinstance(column, NumberColumn) else value
                 notes.append(f"{n:,} value(s) of {name!r}, which was always {raw:g} in training, became that")
         if notes:
-            warnings.warn(f"{what}: " + "; ".join(notes) + ".", stacklevel=stacklevel + 1)
+            warnings.warn(f"{what}: " + "; ".join(notes) + ".", stacklevel=user_stacklevel())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from learnkit.data.loaders import TensorLoader
 from learnkit.data.split import check_val_idxs
 from learnkit.data.targets import Category, Target
 from learnkit.tabular.architecture import (
-    build_model,
     check_targets,
     describe_model,
     start_at_the_average,
@@ -38,7 +37,7 @@ from learnkit.tabular.tensors import columns_array, frame_tensors, largest_code,
 from learnkit.train.events import Callback
 from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
-from learnkit.train.optim import OptFn, adamw
+from learnkit.train.optim import OptFn
 
 __all__ = ["ColumnarModelData"]
 
@@ -260,7 +259,7 @@ class ColumnarModelData(TableBunch):
             if part is None:
                 return None
             rows = frame_tensors(part.df, cat_sz, conts, part.rows)
-            coverage.apply(*rows, cats, conts, mapper, f"preparing the {part.name} rows", stacklevel=4)
+            coverage.apply(*rows, cats, conts, mapper, f"preparing the {part.name} rows")
             return row_loader(rows, part.y, bs, train=False, shuffle=False)
 
         return cls(
@@ -436,7 +435,7 @@ class ColumnarModelData(TableBunch):
         >>> learn.predict().shape
         (8,)
         """
-        config = describe_model(self, arch, emb_szs, n_cont, emb_drop, out_sz, szs, drops, y_range, use_bn)
+        spec = describe_model(self, arch, emb_szs, n_cont, emb_drop, out_sz, szs, drops, y_range, use_bn)
         rows = self.trn_dl.tensors if isinstance(self.trn_dl, TensorLoader) else None
         held_out = self.val_dl.tensors[-1] if isinstance(self.val_dl, TensorLoader) else None
         if y_range is not None:
@@ -446,20 +445,20 @@ class ColumnarModelData(TableBunch):
             if rows is None:
                 raise DataError(f"arch={arch!r} needs training rows that were made by from_data_frame.")
             edges = quantile_edges(rows[1])
-            config["n_edges"] = edges.shape[1]
-        model = build_model(config, edges)
+            spec = replace(spec, n_edges=edges.shape[1])
+        model = spec.build(edges)
         for j, name in enumerate(self.cat_flds):  # what was never trained says nothing, whatever the seed
             start_unknown(model, j, self.coverage.untrained.get(name, []))
-        if rows is not None and self.target is not None and config["out_sz"] == self.c:
+        if rows is not None and self.target is not None and spec.out_sz == self.c:
             start_at_the_average(model, rows[-1], self.target)
         where = torch.device(device) if device is not None else default_device()
         if where.type == "cuda" and self.nbytes < torch.cuda.mem_get_info(where)[0] / 2:
             self.to(where)
         learn = TabularLearner(
-            self, model, opt_fn or adamw, crit, metrics, callbacks,
+            self, model, opt_fn, crit, metrics, callbacks,
             device=where, precision=precision, accumulate=accumulate, compile=compile,
         )  # fmt: skip
-        learn.config = config
+        learn.spec = spec
         return learn
 
 

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from learnkit.core.components import principal_components
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import as_text, get_ax
-from learnkit.data.bunch import DataBunch
+from learnkit.data.bunch import DataBunch, known_prep
+from learnkit.data.frames import Rows
 from learnkit.data.loaders import TensorLoader
+from learnkit.tabular.architecture import TableSpec
 from learnkit.tabular.bunch import TableBunch
-from learnkit.tabular.columns import Rows, as_frame
 from learnkit.tabular.coverage import Coverage
-from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
-from learnkit.tabular.recipe import data_to_recipe, preparation
-from learnkit.tabular.tensors import frame_tensors
-from learnkit.train.archive import digest
+from learnkit.tabular.prep import TablePrep
 from learnkit.train.learner import Learner
 from learnkit.train.metrics import MetricLike, as_metrics
+from learnkit.train.optim import OptFn, adamw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +42,6 @@ class TabularLearner(Learner):
     Attributes
     ----------
     data : ColumnarModelData
-    config : dict or None
-        What the model was made of, saved with it; `None` for a model of your own.
 
     Examples
     --------
@@ -58,10 +56,15 @@ class TabularLearner(Learner):
     (1,)
     """
 
-    _application = "tabular"
+    application = "tabular"
+    bunch_type, prep_type, spec_type = TableBunch, TablePrep, TableSpec
     data: TableBunch
-    config: dict[str, Any] | None = None
     _coverage: Coverage | None = None
+
+    @classmethod
+    def usual_opt(cls, model: nn.Module) -> OptFn:
+        """AdamW in one kernel."""
+        return adamw
 
     # ---------------------------------------------------------------- raw rows
 
@@ -88,20 +91,11 @@ class TabularLearner(Learner):
         DataError
             If columns are missing, or it is not known how the training rows were prepared.
         """
-        preds = self._predict(self.dl_from_df(df)).preds
-        if not decode:
-            return preds
-        if self.data.target is None:
-            raise DataError("it is not known what is predicted, so there is nothing to decode.")
-        return self.data.target.decode(preds)
+        return self.predict_raw(df, decode)
 
     def dl_from_df(self, df: Rows, bs: int = 4096) -> TensorLoader:
         """Prepare raw rows as in training and return a loader of them, for `predict_dl`."""
-        data, mapper = self.data, self._mapper("raw rows cannot be prepared")
-        prepared = mapper.transform(as_frame(df))
-        cats, conts = frame_tensors(prepared, data.cat_sz, data.cont_flds)
-        self.coverage.apply(cats, conts, data.cat_flds, data.cont_flds, mapper, "preparing the rows", stacklevel=2)
-        return TensorLoader((cats, conts), torch.zeros(len(prepared)), bs, widen=True)
+        return known_prep(self.prep, "raw rows cannot be prepared").loader(df, bs)
 
     @property
     def coverage(self) -> Coverage:
@@ -116,35 +110,16 @@ class TabularLearner(Learner):
         DataError
             If the classes differ from the present ones.
         """
-        before, alike = (
-            self.coverage,
-            isinstance(data, TableBunch) and preparation(data) == preparation(self.data),
-        )
+        before, prep = self.coverage, data.prep
+        alike = prep is not None and self.prep is not None and prep.identity() == self.prep.identity()
         super().set_data(data)
         self._coverage = before.joined(self.data.coverage) if alike else None
 
-    # ---------------------------------------------------------------- saving
-
-    def _identity(self) -> dict[str, str]:
-        return {"preparation": digest(preparation(self.data))}
-
-    def _recipe(self) -> dict[str, Any]:
-        return {"data": data_to_recipe(self.data, self.coverage), "model": self.config}
-
-    def _mapper(self, consequence: str) -> Mapper:
-        mapper = self.data.mapper
-        if mapper is None:
-            raise DataError(
-                f"it is not known how the training frame was prepared, so {consequence}. Use `proc_df`, and if its frame "
-                "lost the note of it on the way, pass mapper= to from_data_frame."
-            )
-        made = set(mapper.outputs)
-        added = [name for name in (*self.data.cat_flds, *self.data.cont_flds) if name not in made]
-        if added:
-            raise DataError(
-                f"the columns {', '.join(map(str, added[:5]))} were added after `proc_df`, so {consequence}. Add them before."
-            )
-        return mapper
+    @property
+    def prep(self) -> TablePrep | None:
+        """How raw rows are prepared, with what no training row held, of the present data nor of earlier ones."""
+        prep = self.data.prep
+        return None if prep is None else replace(prep, coverage=self.coverage)
 
     # ---------------------------------------------------------------- looking inside
 
@@ -172,7 +147,10 @@ class TabularLearner(Learner):
                 f"there is no categorical column {var!r}; there are: {', '.join(map(str, self.data.cat_flds))}."
             )
         weight = to_np(embs.embs[self.data.cat_flds.index(var)].weight)
-        return pd.DataFrame(weight, index=pd.Index(self._categories(var)[: len(weight)], name=var))
+        return pd.DataFrame(
+            weight,
+            index=pd.Index(known_prep(self.prep, "its codes have no names").categories(var)[: len(weight)], name=var),
+        )
 
     def plot_embeddings(self, var: str, *, n_labels: int = 60, ax: Axes | None = None) -> Axes:
         """Draw the categories of a variable where the first two principal components of their embedding put them.
@@ -325,7 +303,7 @@ class TabularLearner(Learner):
         (cats, conts), y = self._validation_rows(max_rows, rng)
         score = self._which_score(target)
         if var in self.data.cat_flds:
-            j, labels = self.data.cat_flds.index(var), self._categories(var)
+            j, labels = self.data.cat_flds.index(var), known_prep(self.prep, "its codes have no names").categories(var)
             codes = [int(code) for code in np.unique(cats[:, j].numpy())]
             values: list[Any] = [labels[code] for code in codes]
             inputs: list[float] = [float(code) for code in codes]
@@ -334,11 +312,11 @@ class TabularLearner(Learner):
             j = self.data.cont_flds.index(var)
             known = conts[:, j].numpy()
             inputs = [float(v) for v in np.unique(np.quantile(known, np.linspace(0.01, 0.99, n_points)))]
-            column = self.data.mapper.column(var) if self.data.mapper is not None and var in self._raw_names() else None
-            scale = (column.std, column.mean) if isinstance(column, NumberColumn) else (1.0, 0.0)
+            column = known_prep(self.prep, "its values are not known").number(var)
+            scale = (1.0, 0.0) if column is None else (column.std, column.mean)
             values = [v * scale[0] + scale[1] for v in inputs]
             into = conts
-            flagged = isinstance(column, NumberColumn) and column.flag and f"{var}_na" in self.data.cont_flds
+            flagged = column is not None and column.flag and f"{var}_na" in self.data.cont_flds
             flag = self.data.cont_flds.index(f"{var}_na") if flagged else None
         else:
             names = (*self.data.cat_flds, *self.data.cont_flds)
@@ -392,25 +370,11 @@ class TabularLearner(Learner):
 
     # ---------------------------------------------------------------- private
 
-    def _categories(self, var: str) -> list[Any]:
-        size = dict(self.data.cat_sz)[var]
-        if self.data.mapper is not None and var in self._raw_names():
-            column = self.data.mapper.column(var)
-            if isinstance(column, CategoryColumn):
-                return ["(missing)", *column.levels]
-        return list(range(size))
-
-    def _raw_names(self) -> list[Any]:
-        return [] if self.data.mapper is None else [column.name for column in self.data.mapper.columns]
-
     def _variables(self) -> list[tuple[Any, list[int], list[int]]]:
         """Return the raw columns, each with the positions of what it became among codes and among numbers."""
         of_output: dict[Any, Any] = {}
         for column in self.data.mapper.columns if self.data.mapper is not None else ():
-            if isinstance(column, CategoryColumn):
-                of_output |= dict.fromkeys(column.outputs, column.name)
-            else:
-                of_output |= dict.fromkeys(column.outputs, column.name)
+            of_output |= dict.fromkeys(column.outputs, column.name)
         found: dict[Any, tuple[list[int], list[int]]] = {}
         for part, names in enumerate((self.data.cat_flds, self.data.cont_flds)):
             for j, name in enumerate(names):

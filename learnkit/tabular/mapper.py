@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, user_stacklevel
 from learnkit.tabular.columns import EXACT_FLOAT64, as_numbers, check_frame, column_of, kind_of, names_of, some
 
 __all__ = ["ATTRS_KEY", "CategoryColumn", "Mapper", "NumberColumn"]
@@ -241,7 +241,7 @@ class Mapper:
                     )
                 out[column.name] = scaled(values, gaps, column)
         if notes:
-            warnings.warn("preparing the rows: " + "; ".join(notes) + ".", stacklevel=3)
+            warnings.warn("preparing the rows: " + "; ".join(notes) + ".", stacklevel=user_stacklevel())
         return self._frame(out, late, df.index)
 
     def to_dict(self) -> dict[str, Any]:

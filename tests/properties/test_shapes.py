@@ -144,11 +144,11 @@ def test_plain_learners(trail, tmp_path):
     y = torch.randn(11, *trail)
     dl: Any = TensorLoader(x, y, 4)
     for loader in (dl, list(dl), torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 4)):
-        for options in ({"target": Real(3 if trail == (3,) else 1)}, {}):
-            data = DataBunch(tmp_path, loader, loader, [(x[:5], torch.zeros(5))], **options)
-            learn = Learner(data, nn.Linear(2, 3 if trail == (3,) else 1), crit=None if options else F.mse_loss)
+        for target in (Real(3 if trail == (3,) else 1), None):
+            data = DataBunch(tmp_path, loader, loader, [(x[:5], torch.zeros(5))], target=target)
+            learn = Learner(data, nn.Linear(2, 3 if trail == (3,) else 1), crit=F.mse_loss if target is None else None)
             more = {"array": (learn.predict_array(x[:2]), 2), "test": (learn.predict(is_test=True), 5)}
-            if options:
+            if target is not None:
                 check_one_shape(learn, more, trail, tmp_path)
             else:
                 assert learn.predict().shape == y.shape

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from learnkit import Category, DataError
-from learnkit.tabular import ColumnarModelData, MixedInputModel
-from learnkit.tabular.architecture import build_model
+from learnkit.tabular import ColumnarModelData, MixedInputModel, TableSpec
 
 
 @pytest.mark.parametrize(
@@ -40,9 +39,9 @@ def test_a_model_is_made_again_of_its_description(tmp_path, arch):
     df = pd.DataFrame({"Store": np.arange(40) % 4, "Km": np.linspace(0, 1, 40)})
     data = ColumnarModelData.from_data_frame(tmp_path, None, df, df["Km"], ["Store"])
     learn = data.get_learner(arch=arch, szs=[8, 4], drops=[0.1, 0.2], use_bn=True, y_range=(0, 1))
-    config = json.loads(json.dumps(learn.config))
-    edges = torch.zeros(config["n_cont"], config["n_edges"]) if arch == "ple" else None
-    assert repr(build_model(config, edges)) == repr(learn.model)
+    assert learn.spec is not None
+    spec = TableSpec.from_data(json.loads(json.dumps(learn.spec.to_data())))
+    assert repr(spec.build()) == repr(learn.model)
 
 
 def test_y_range_must_hold_the_training_targets(tmp_path):

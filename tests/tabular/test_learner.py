@@ -118,7 +118,7 @@ def test_weights_of_another_preparation_are_refused(learn, tmp_path):
     other["State"] = other["State"].replace("BY", "AA")
     df, y = prepared(other, "Sales")
     md = ColumnarModelData.from_data_frame(tmp_path, None, df, y)
-    same_shape = md.get_learner(y_range=(0, 60), szs=[64, 32], drops=0.0, arch=learn.config["arch"])
+    same_shape = md.get_learner(y_range=(0, 60), szs=[64, 32], drops=0.0, arch=learn.spec.arch)
     with pytest.raises(CheckpointError, match="preparation differ"):
         same_shape.load("sales")
     learn.load("sales")

@@ -9,9 +9,11 @@ from learnkit.collab.ids import Vocabulary
 from learnkit.collab.interactions import Interactions
 from learnkit.collab.learner import CollabLearner
 from learnkit.collab.loaders import RankingLoader, RatingLoader
-from learnkit.collab.metrics import rank_held_out, ranking_metrics
+from learnkit.collab.metrics import RankingMetrics, rank_held_out, ranking_metrics
 from learnkit.collab.models import EmbeddingDot, EmbeddingDotBias, EmbeddingModel, EmbeddingNet
-from learnkit.collab.ranking import Preference, RankingMetrics, bpr_loss
+from learnkit.collab.prep import RatingPrep
+from learnkit.collab.ranking import Preference, bpr_loss
+from learnkit.collab.spec import EmbeddingSpec
 from learnkit.core.old_names import old_package_names
 from learnkit.data.split import get_cv_idxs
 
@@ -24,11 +26,13 @@ __all__ = [
     "EmbeddingDotBias",
     "EmbeddingModel",
     "EmbeddingNet",
+    "EmbeddingSpec",
     "Interactions",
     "Preference",
     "RankingLoader",
     "RankingMetrics",
     "RatingLoader",
+    "RatingPrep",
     "Vocabulary",
     "bpr_loss",
     "get_cv_idxs",

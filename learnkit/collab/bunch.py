@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,12 +14,16 @@ from learnkit.collab.ids import Vocabulary
 from learnkit.collab.interactions import Interactions
 from learnkit.collab.loaders import RatingLoader
 from learnkit.collab.models import EmbeddingModel
+from learnkit.collab.prep import RatingPrep
+from learnkit.collab.ranking import Preference
+from learnkit.core.errors import DataError
 from learnkit.core.layers import model_device
 from learnkit.core.listing import check_list
 from learnkit.core.preserve import evaluating
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
-from learnkit.data.targets import Target
+from learnkit.data.prep import Prep
+from learnkit.data.targets import Real, Target
 
 __all__ = ["CollabFilterData"]
 
@@ -47,6 +51,8 @@ class CollabFilterData(DataBunch):
         Mean training rating.
     find_seen, find_held_out : callable or None
         Find what each user took in training, and in validation, when it is first asked for.
+    names : pair, default ("user", "item")
+        Columns of users and items in the frame.
 
     Examples
     --------
@@ -74,17 +80,54 @@ class CollabFilterData(DataBunch):
         item_counts: NDArray[Any],
         y_range: tuple[float, float] | None,
         mean: float | None,
-        find_seen: Callable[[], Interactions] | None,
+        find_seen: Callable[[], Interactions | None] | None,
         find_held_out: Callable[[], Interactions] | None = None,
+        names: tuple[Any, Any] = ("user", "item"),
     ) -> None:
         super().__init__(path, trn_dl, val_dl, test_dl, target=target)
         self.users, self.items = users, items
         self.titles = None if titles is None else check_list("titles", titles, "titles, one per item")
         self.user_counts, self.item_counts = user_counts, item_counts
-        self.y_range, self.mean = y_range, mean
+        self.y_range, self.mean, self.names = y_range, mean, names
         self._find_seen, self._find_held_out = find_seen, find_held_out
         self._seen: Interactions | None = None
         self._held_out: Interactions | None = None
+
+    @property
+    def prep(self) -> RatingPrep:
+        """How users and items become codes."""
+        return RatingPrep(
+            self.users,
+            self.items,
+            self.user_counts,
+            self.item_counts,
+            self.titles,
+            self.y_range,
+            self.mean,
+            isinstance(self.target, Preference),
+            self.names,
+            lambda: self.seen,
+        )
+
+    @classmethod
+    def without_items(cls, path: PathLike, prep: Prep | None, target: Target | None) -> Self:
+        """Make a bunch that has no ratings, with its users and items."""
+        if not isinstance(prep, RatingPrep):
+            raise DataError("it is not known which users and items the model knows; pass `prep=`.")
+        return cls(
+            path,
+            [],
+            target=target or prep.target or Real(),
+            users=prep.users,
+            items=prep.items,
+            titles=prep.titles,
+            user_counts=prep.user_counts,
+            item_counts=prep.item_counts,
+            y_range=prep.y_range,
+            mean=prep.mean,
+            find_seen=prep.find_seen,
+            names=prep.names,
+        )
 
     @property
     def n_users(self) -> int:

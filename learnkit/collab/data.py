@@ -68,6 +68,8 @@ class CollabFilterDataset(Settable):
         Which rows of the frame are left, where duplicates were dropped.
     n_rows : int, optional
         Rows the frame had.
+    names : pair, default ("user", "item")
+        Columns of users and items in the frame.
 
     Attributes
     ----------
@@ -98,6 +100,7 @@ class CollabFilterDataset(Settable):
         test_codes: tuple[NDArray[Any], NDArray[Any]] | None = None,
         rows: NDArray[Any] | None = None,
         n_rows: int | None = None,
+        names: tuple[Any, Any] = ("user", "item"),
     ) -> None:
         self.path = Path(path)
         self.users, self.items = users, items
@@ -105,6 +108,7 @@ class CollabFilterDataset(Settable):
         self.times, self.test_codes = times, test_codes
         self.titles = None if titles is None else check_list("titles", titles, "titles, one per item")
         self.y_range = None if ratings is None else (float(ratings.min()), float(ratings.max()))
+        self.names = names
         self._rows = rows  # of the frame, where duplicates were dropped
         self._n_rows = len(user_codes) if n_rows is None else n_rows
 
@@ -276,6 +280,7 @@ class CollabFilterDataset(Settable):
             test_codes=None if test is None else _encode_test(test, user_name, item_name, users, items),
             rows=rows,
             n_rows=len(df),
+            names=(user_name, item_name),
         )
 
     @property
@@ -397,6 +402,7 @@ class CollabFilterDataset(Settable):
             mean=mean,
             find_seen=find_seen,
             find_held_out=None if val_rows is None else lambda: interactions(val_rows),
+            names=self.names,
         )
         for remark in data.untrained("test_dl"):
             warnings.warn(remark, stacklevel=2)

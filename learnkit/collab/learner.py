@@ -20,29 +20,29 @@ from torch.optim import Optimizer
 from learnkit.collab.bunch import CollabFilterData
 from learnkit.collab.coldstart import ColdStart
 from learnkit.collab.columns import check_titles, title_of
-from learnkit.collab.ids import Vocabulary, encode_ids, some
-from learnkit.collab.metrics import rank_held_out, top_items
+from learnkit.collab.ids import Vocabulary, some
+from learnkit.collab.metrics import RankingMetrics, rank_held_out, top_items
 from learnkit.collab.models import EmbeddingModel
 from learnkit.collab.plots import scatter_titles
-from learnkit.collab.ranking import Preference, RankingMetrics
-from learnkit.collab.recipe import data_to_recipe, model_to_recipe
+from learnkit.collab.prep import MEAN, RatingPrep
+from learnkit.collab.ranking import Preference
+from learnkit.collab.spec import EmbeddingSpec
 from learnkit.core.components import principal_components
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import get_ax
 from learnkit.data.bunch import DataBunch
-from learnkit.train.archive import digest
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
 from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
-from learnkit.train.optim import LayerGroup, LayerOptimizer, LRs, OptFn, adamw
+from learnkit.train.optim import LayerOptimizer, LRs, OptFn, adamw
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 
-__all__ = ["CollabLearner", "ModelLike", "build_model", "factors_and_biases"]
+__all__ = ["CollabLearner", "ModelLike", "build_model"]
 
 ModelLike = nn.Module | Callable[..., nn.Module]
 
@@ -87,7 +87,8 @@ class CollabLearner(Learner):
     ['z']
     """
 
-    _application = "collab"
+    application = "collab"
+    bunch_type, prep_type, spec_type = CollabFilterData, RatingPrep, EmbeddingSpec
     data: CollabFilterData
 
     def __init__(
@@ -111,17 +112,22 @@ class CollabLearner(Learner):
         super().__init__(
             data,
             model,
-            opt_fn or (sparse_opt if getattr(model, "sparse", False) else dense_opt),
+            opt_fn,
             crit,
             metrics,
             [*own, *check_callbacks(callbacks)],
-            factors_and_biases,
             device=device,
             precision=precision,
             accumulate=accumulate,
             compile=compile,
         )
+        self.spec = EmbeddingSpec.of(self.model)
         self.wds = wds
+
+    @classmethod
+    def usual_opt(cls, model: nn.Module) -> OptFn:
+        """AdamW with a slower second beta; of sparse gradients, SparseAdam."""
+        return sparse_opt if getattr(model, "sparse", False) else dense_opt
 
     # ---------------------------------------------------------------- answers
 
@@ -241,7 +247,7 @@ class CollabLearner(Learner):
                 "user": [ids[i] for i in where],
                 "rank": ranks + 1,
                 "item": self.data.items.decode(items),
-                "title": self._titles(items),
+                "title": self.data.prep.titles_of(items),
                 "score": scores[kept],
             }
         )
@@ -283,7 +289,7 @@ class CollabLearner(Learner):
         return pd.DataFrame(
             {
                 "item": self.data.items.decode(order),
-                "title": self._titles(order),
+                "title": self.data.prep.titles_of(order),
                 "similarity": similarity[order],
                 "ratings": self.data.item_counts[order],
             }
@@ -451,41 +457,10 @@ class CollabLearner(Learner):
             wds = default_wds(self.model, self.data) if self.wds is None else self.wds
         return super()._optimizer(lrs, wds)
 
-    def _identity(self) -> dict[str, str]:
-        return {
-            "users": digest(encode_ids(self.data.users.ids, "user")),
-            "items": digest(encode_ids(self.data.items.ids, "item")),
-        }
-
-    def _recipe(self) -> dict[str, Any]:
-        return {"data": data_to_recipe(self.data), "model": model_to_recipe(self.model)}
-
-    def _target_data(self) -> dict[str, Any] | None:
-        return None if isinstance(self.data.target, Preference) else super()._target_data()
-
     def _codes(self, vocabulary: Vocabulary, ids: Any) -> NDArray[np.int64]:
-        """Return the codes of ids, 0 where no rating was learnt from, and warn of these."""
-        codes = vocabulary.encode(ids).astype(np.int64)
-        value = "the mean embedding is used"
-        if not isinstance(self.model, EmbeddingModel):
-            value = f"{type(self.model).__name__} scores code 0, which no rating has trained"
-        if (codes == 0).any():
-            unknown = vocabulary.unknown(ids)
-            known = vocabulary.decode([1])[0]
-            hint = ""
-            if type(unknown[0]) is not type(known) and not isinstance(unknown[0], np.generic):
-                hint = f" The known ids are like {known!r}, of type {type(known).__name__}."
-            warnings.warn(f"{len(unknown)} unknown {vocabulary.what}(s), {some(unknown)}: {value}.{hint}", stacklevel=3)
-        counts = self.data.user_counts if vocabulary is self.data.users else self.data.item_counts
-        untrained = np.unique(codes[(codes > 0) & (counts[codes] == 0)])
-        if len(untrained):
-            warnings.warn(
-                f"{len(untrained)} {vocabulary.what}(s) without a rating in the training set, "
-                f"{some(vocabulary.decode(untrained))}: {value}.",
-                stacklevel=3,
-            )
-            codes = np.where(counts[codes] > 0, codes, 0)
-        return codes
+        own = isinstance(self.model, EmbeddingModel)
+        instead = MEAN if own else f"{type(self.model).__name__} scores code 0, which no rating has trained"
+        return self.data.prep.codes(vocabulary, ids, instead)
 
     def _known(self, vocabulary: Vocabulary, ids: list[Any]) -> list[Any]:
         """Return the ids that are known, and warn of the others: what is not there cannot be chosen."""
@@ -505,11 +480,6 @@ class CollabLearner(Learner):
             raise DataError(f"unknown item {item!r}; the ids are like {known}.")
         return code
 
-    def _titles(self, codes: NDArray[np.int64]) -> list[str]:
-        if self.data.titles is None:
-            return [str(item) for item in self.data.items.decode(codes)]
-        return [self.data.titles[code - 1] for code in codes]
-
     def _usable_items(self, min_ratings: int) -> NDArray[np.int64]:
         usable = self.data.item_counts >= max(min_ratings, 0)
         usable[0] = False
@@ -518,7 +488,7 @@ class CollabLearner(Learner):
     def _item_frame(self, codes: NDArray[np.int64], names: Mapping[Any, str] | None) -> pd.DataFrame:
         import pandas as pd
 
-        items, titles = self.data.items.decode(codes), self._titles(codes)
+        items, titles = self.data.items.decode(codes), self.data.prep.titles_of(codes)
         if names is not None:
             known = check_titles(names, "names")
             titles = [title_of(known, item, title) for item, title in zip(items, titles, strict=True)]
@@ -545,21 +515,12 @@ def build_model(model: ModelLike, data: CollabFilterData, n_factors: int, *, spa
     return made
 
 
-def factors_and_biases(model: nn.Module) -> list[LayerGroup]:
-    """Split a model into its factors and the rest (biases, the layers of a network)."""
-    if not isinstance(model, EmbeddingModel):
-        return [[model]]
-    factors = [model.user_factors, model.item_factors]
-    rest = [module for module in model.children() if not any(module is table for table in factors)]
-    return [factors, rest] if rest else [factors]
-
-
 def default_wds(model: nn.Module, data: CollabFilterData) -> list[float] | None:
     """Return the weight decay of each layer group; none for a model of the user's own."""
     if not isinstance(model, EmbeddingModel):
         return None
     wds = IMPLICIT_WDS if isinstance(data.target, Preference) else EXPLICIT_WDS
-    return list(wds[: len(factors_and_biases(model))])
+    return list(wds[: len(model.get_layer_groups())])
 
 
 dense_opt = partial(adamw, betas=(0.9, 0.98))

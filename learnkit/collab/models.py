@@ -105,6 +105,12 @@ class EmbeddingModel(nn.Module, ABC):
         """The items' factors, by the course's name."""
         return self.item_factors
 
+    def get_layer_groups(self) -> list[list[nn.Module]]:
+        """Return the factors, and the rest if there is any (biases, the layers of a network)."""
+        factors = [self.user_factors, self.item_factors]
+        rest = [module for module in self.children() if not any(module is table for table in factors)]
+        return [list(factors), rest] if rest else [list(factors)]
+
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item for each user: shape `(B, n_items)`, column 0 being the unknown item."""
         return self(users, torch.arange(self.n_items, device=users.device).expand(len(users), -1))

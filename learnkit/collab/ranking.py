@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learnkit.collab.metrics import rank_held_out
-from learnkit.core.errors import DataError, check_choice
+from learnkit.core.errors import DataError
 from learnkit.core.listing import check_list
 from learnkit.data.targets import Target
-from learnkit.train.events import Callback
 
-if TYPE_CHECKING:
-    from learnkit.collab.bunch import CollabFilterData
-    from learnkit.train.events import Run
-
-__all__ = ["Preference", "RankingMetrics", "bpr_loss"]
+__all__ = ["Preference", "bpr_loss"]
 
 
 def bpr_loss(scores: Tensor, y: Tensor | None = None) -> Tensor:
@@ -82,51 +76,3 @@ class Preference(Target):
     def decode(self, preds: NDArray[Any]) -> list[Any]:
         """Return the scores as a list."""
         return list(preds.tolist())
-
-
-class RankingMetrics(Callback):
-    """Add ranking metrics of the validation set to every epoch's figures.
-
-    Parameters
-    ----------
-    data : CollabFilterData
-    k : int, default 10
-        Length of the list that is looked at.
-    names : tuple of str, default ("recall", "ndcg")
-        Which of `recall`, `ndcg`, `map`, `hit_rate`.
-    max_users : int, default 2000
-        Of more users a fixed sample is measured, to keep an epoch quick.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from learnkit.collab import CollabFilterDataset, RankingMetrics
-    >>> frame = pd.DataFrame({"user": list("aabbcc"), "item": list("xyxzyz")})
-    >>> cf = CollabFilterDataset.from_data_frame(".", frame, "user", "item", None)
-    >>> RankingMetrics(cf.get_data([5]), k=1).figures
-    {'recall': 'recall@1', 'ndcg': 'ndcg@1'}
-    """
-
-    def __init__(
-        self, data: CollabFilterData, k: int = 10, names: tuple[str, ...] = ("recall", "ndcg"), max_users: int = 2000
-    ) -> None:
-        self.data, self.k, self.max_users = data, k, max_users
-        chosen = (names,) if isinstance(names, str) else tuple(names)
-        for name in chosen:
-            check_choice("names", name, ("recall", "ndcg", "map", "hit_rate"))
-        self.figures = {name: f"{name}@{k}" for name in chosen}
-
-    def before_fit(self, run: Run) -> None:
-        """Ask for columns in the epoch table."""
-        if self.data.held_out is not None:
-            run.figures = (*run.figures, *self.figures.values())
-            run.higher_is_better |= dict.fromkeys(self.figures.values(), True)
-
-    def after_valid(self, run: Run) -> None:
-        """Rank for the users of the validation set."""
-        if self.data.held_out is None:
-            return
-        found = rank_held_out(
-            self.data.scorer(run.model), self.data.seen, self.data.held_out, k=self.k, max_users=self.max_users
-        )
-        run.results |= {self.figures[name]: found[name] for name in self.figures}

@@ -24,6 +24,8 @@ from learnkit.text.language_model import LanguageModel, Undecoded
 from learnkit.text.learner import EncoderLearner, LanguageLearner, TextEnsemble, TextLearner
 from learnkit.text.loaders import BPTTLoader, TextLoader
 from learnkit.text.next_token import NextToken
+from learnkit.text.prep import StreamPrep, TextPrep
+from learnkit.text.spec import ClassifierSpec, LanguageModelSpec
 from learnkit.text.stream import LanguageModelData
 from learnkit.text.texts import Corpus, TextItem, TokenList
 from learnkit.text.tokens import Markers, SpacyTokenizer, join_tokens
@@ -36,6 +38,7 @@ __all__ = [
     "NTASGD",
     "BPTTLoader",
     "BowLoader",
+    "ClassifierSpec",
     "Corpus",
     "DotProdNB",
     "Encoded",
@@ -46,6 +49,7 @@ __all__ = [
     "LanguageLearner",
     "LanguageModel",
     "LanguageModelData",
+    "LanguageModelSpec",
     "LockedDropout",
     "Markers",
     "NextToken",
@@ -54,6 +58,7 @@ __all__ = [
     "ScaleRateByLength",
     "SkipScores",
     "SpacyTokenizer",
+    "StreamPrep",
     "TextClassifier",
     "TextClassifierData",
     "TextData",
@@ -61,6 +66,7 @@ __all__ = [
     "TextItem",
     "TextLearner",
     "TextLoader",
+    "TextPrep",
     "TokenList",
     "TransformerEncoder",
     "Undecoded",

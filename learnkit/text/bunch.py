@@ -4,26 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, check_positive
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
+from learnkit.data.prep import Prep
 from learnkit.data.targets import Target
-from learnkit.text.corpus import line_ends
 from learnkit.text.field import Field
 from learnkit.text.items import TextItems
 from learnkit.text.loaders import BPTTLoader, TextLoader
 from learnkit.text.next_token import NextToken
-from learnkit.text.texts import Corpus, TextItem, TokenList, texts_of, warn_of_unknown
+from learnkit.text.prep import StreamPrep, TextPrep
+from learnkit.text.texts import TextItem, TokenList
 
 __all__ = ["StreamBunch", "TextBunch"]
 
 
-class StreamBunch(DataBunch):
+class FieldBunch(DataBunch):
+    """What both have: a field, a direction of reading, and loaders whose batch size can be changed."""
+
+    field: Field
+    backwards: bool
+    _bs: int
+
+    @property
+    def nt(self) -> int:
+        """Tokens in the vocabulary."""
+        return len(self.field.vocab)
+
+    @property
+    def bs(self) -> int:
+        """Batch size of all loaders, columns of a stream; setting it changes them, and nothing else about them."""
+        return self._bs
+
+    @bs.setter
+    def bs(self, bs: int) -> None:
+        self._bs = int(check_positive("bs", bs, integer=True))
+        for dl in (self.trn_dl, self.val_dl, self.test_dl):
+            if isinstance(dl, TextLoader):
+                dl.bs = self._bs
+            elif isinstance(dl, BPTTLoader):
+                dl.bs = min(self._bs, max(len(dl.ids) - 1, 1))
+
+    @property
+    def trn_ds(self) -> Any:
+        """The training texts; of a stream a list of one."""
+        return self._items("trn_dl")
+
+    @property
+    def val_ds(self) -> Any:
+        """The validation texts; of a stream a list of one."""
+        return self._items("val_dl")
+
+    @property
+    def test_ds(self) -> Any:
+        """The test texts; of a stream a list of one."""
+        return self._items("test_dl")
+
+    def _items(self, name: str) -> Any:
+        raise NotImplementedError
+
+
+class StreamBunch(FieldBunch):
     """The loaders of a stream of text; see `LanguageModelData`, which makes them of files and frames."""
 
     def __init__(
@@ -38,7 +84,7 @@ class StreamBunch(DataBunch):
         *,
         backwards: bool = False,
     ) -> None:
-        self.field, self.bptt, self.backwards = field, bptt, backwards
+        self.field, self.bptt, self.backwards, self._bs = field, bptt, backwards, bs
         self.streams = {"trn_dl": trn, "val_dl": val, "test_dl": test}
         super().__init__(
             path,
@@ -49,48 +95,32 @@ class StreamBunch(DataBunch):
             ),
             target=NextToken(field.vocab.itos),
         )
-        self._bs = bs
+
+    @classmethod
+    def without_items(cls, path: PathLike, prep: Prep | None, target: Target | None) -> Self:
+        """Make a bunch that has no text, with its vocabulary."""
+        if not isinstance(prep, StreamPrep):
+            raise DataError("it is not known which words the model knows; pass `prep=`.")
+        return cls(path, prep.field, None, bs=prep.bs, bptt=prep.bptt, backwards=prep.backwards)
 
     @property
-    def bs(self) -> int:
-        """Columns of the loaders; setting it changes them, and nothing else about them."""
-        return self._bs
+    def prep(self) -> StreamPrep:
+        """How raw texts become numbers."""
+        return StreamPrep(self.field, self.bs, self.bptt, backwards=self.backwards)
 
-    @bs.setter
-    def bs(self, bs: int) -> None:
-        self._bs = int(check_positive("bs", bs, integer=True))
-        for dl in (self.trn_dl, self.val_dl, self.test_dl):
-            if isinstance(dl, BPTTLoader):
-                dl.bs = min(self._bs, max(len(dl.ids) - 1, 1))
+    def labels(self, xs: tuple[Any, ...], y: Any) -> list[Any]:
+        """Return what is to be predicted in a window as text, column by column."""
+        prep, columns = self.prep, torch.as_tensor(y).reshape(xs[0].shape)
+        return [prep.readable(columns[:, i]) for i in range(columns.shape[1])]
 
-    @property
-    def nt(self) -> int:
-        """Tokens in the vocabulary."""
-        return len(self.field.vocab)
-
-    @property
-    def trn_ds(self) -> list[TextItem]:
-        """The training stream, a list of one."""
-        return self._stream("trn_dl")
-
-    @property
-    def val_ds(self) -> list[TextItem]:
-        """The validation stream, a list of one."""
-        return self._stream("val_dl")
-
-    @property
-    def test_ds(self) -> list[TextItem]:
-        """The test stream, a list of one."""
-        return self._stream("test_dl")
-
-    def _stream(self, name: str) -> list[TextItem]:
+    def _items(self, name: str) -> list[TextItem]:
         ids = self.streams[name]
         if ids is None:
             raise DataError(f"this data bunch has no `{name}`.")
         return [TextItem(TokenList(ids, self.field.vocab), ids)]
 
 
-class TextBunch(DataBunch):
+class TextBunch(FieldBunch):
     """The loaders of texts with labels; see `TextData`, which makes them of frames, folders and lists."""
 
     def __init__(
@@ -109,22 +139,19 @@ class TextBunch(DataBunch):
         super().__init__(path, [] if trn is None else trn, val, test, target=target)
         self.field, self.bs, self.backwards, self.max_len = field, bs, backwards, max_len
 
-    @property
-    def bs(self) -> int:
-        """Batch size of all loaders; setting it changes them, and nothing else about them."""
-        return self._bs
-
-    @bs.setter
-    def bs(self, bs: int) -> None:
-        self._bs = int(check_positive("bs", bs, integer=True))
-        for dl in (self.trn_dl, self.val_dl, self.test_dl):
-            if isinstance(dl, TextLoader):
-                dl.bs = self._bs
+    @classmethod
+    def without_items(cls, path: PathLike, prep: Prep | None, target: Target | None) -> Self:
+        """Make a bunch that has no text, with its vocabulary."""
+        if target is None:
+            raise DataError("it is not known what is predicted; pass `target=`.")
+        if not isinstance(prep, TextPrep):
+            raise DataError("it is not known which words the model knows; pass `prep=`.")
+        return cls(path, prep.field, None, None, None, target, prep.bs, backwards=prep.backwards, max_len=prep.max_len)
 
     @property
-    def nt(self) -> int:
-        """Tokens in the vocabulary."""
-        return len(self.field.vocab)
+    def prep(self) -> TextPrep:
+        """How raw texts become numbers."""
+        return TextPrep(self.field, self.bs, backwards=self.backwards, max_len=self.max_len)
 
     @property
     def val_y(self) -> NDArray[Any]:
@@ -138,49 +165,15 @@ class TextBunch(DataBunch):
         """Encoded targets of the training set, in its order."""
         return super().trn_y if not isinstance(self.trn_dl, TextLoader) else self.trn_dl.y.numpy()
 
-    @property
-    def trn_ds(self) -> TextItems:
-        """The training texts."""
-        return self._items("trn_dl")
-
-    @property
-    def val_ds(self) -> TextItems:
-        """The validation texts."""
-        return self._items("val_dl")
-
-    @property
-    def test_ds(self) -> TextItems:
-        """The test texts."""
-        return self._items("test_dl")
+    def texts_dl(self, texts: Sequence[str], bs: int | None = None) -> TextLoader:
+        """Return a loader of raw texts, prepared as the training texts were; see `TextPrep.loader`."""
+        return self.prep.loader(texts, bs)
 
     def _items(self, name: str) -> TextItems:
         dl = getattr(self, name)
         if not isinstance(dl, TextLoader):
             raise DataError(f"this data bunch has no `{name}` of texts.")
         return TextItems(dl, _no_labels if name == "test_dl" else partial(_decoded, self.target))
-
-    def texts_dl(self, texts: Sequence[str], bs: int | None = None) -> TextLoader:
-        """Return a loader of raw texts, prepared as the training texts were.
-
-        Parameters
-        ----------
-        texts : sequence of str
-        bs : int, optional
-            That of the data bunch by default.
-
-        Returns
-        -------
-        TextLoader
-        """
-        field = self.field
-        numbers = [field.vocab.numbers(field.tokens(line_ends(text))) for text in texts_of(texts, "texts")]
-        if not numbers:
-            raise DataError("there are no texts.")
-        offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in numbers])])
-        corpus = Corpus(np.concatenate(numbers), offsets, field.vocab)
-        warn_of_unknown(corpus, "these texts", stacklevel=3)
-        no_labels = np.zeros(len(numbers), dtype=np.int64)
-        return TextLoader(corpus, no_labels, None, bs or self.bs, backwards=self.backwards, max_len=self.max_len)
 
 
 def _no_labels(y: NDArray[Any]) -> list[Any]:

@@ -112,7 +112,7 @@ class TextClassifier(nn.Module):
         """Return the encoder, `m[0]`, or the head, `m[1]`, as the course's scripts name them."""
         return (self.encoder, self.head)[i]
 
-    def layer_groups(self) -> list[list[nn.Module]]:
+    def get_layer_groups(self) -> list[list[nn.Module]]:
         """Return embedding, each layer of the encoder, head."""
         return [*self.encoder.layer_groups(), [self.head]]
 

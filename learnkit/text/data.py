@@ -16,13 +16,13 @@ from learnkit.core.old_names import old_arguments
 from learnkit.data.files import PathLike
 from learnkit.data.targets import Category, MultiCategory, Real, Target
 from learnkit.text.bunch import TextBunch
-from learnkit.text.classifier import TextClassifier
 from learnkit.text.corpus import build_corpus, text_files
 from learnkit.text.encoders import EncoderSettings
 from learnkit.text.field import Field
 from learnkit.text.folders import label_folders, warn_of_unlabelled
 from learnkit.text.learner import TextLearner
 from learnkit.text.loaders import TextLoader
+from learnkit.text.spec import ClassifierSpec
 from learnkit.text.texts import column_of, labels_of, texts_of, warn_of_unknown
 from learnkit.train.events import Callback
 from learnkit.train.losses import Loss
@@ -270,7 +270,7 @@ class TextData(TextBunch):
                 loaders.append(None)
                 continue
             corpus = build_corpus(field, source, Path(path) / "tmp" / "text", encoding=encoding, n_workers=n_workers)
-            warn_of_unknown(corpus, ("the training texts", "the validation texts", "the test texts")[i], stacklevel=3)
+            warn_of_unknown(corpus, ("the training texts", "the validation texts", "the test texts")[i])
             y = target.encode(labels[i]) if i < 2 else np.zeros(len(corpus), dtype=np.int64)
             loaders.append(TextLoader(corpus, y, None, bs, shuffle=i == 0, backwards=backwards, max_len=max_len))
         trn, val, test = loaders
@@ -330,15 +330,13 @@ class TextData(TextBunch):
         """
         check_choice("arch", arch, ("lstm", "gru"))
         encoder = EncoderSettings(arch, emb_sz, n_hid, n_layers, dropouti, 0.0, wdrop, dropoute, dropouth)
-        rest: dict[str, Any] = {"c": self.c, "max_sl": max_sl, "bptt": bptt, "head_sz": head_sz, "ps": (dropout, 0.1)}
         return TextLearner(
             self,
-            TextClassifier(encoder.build(self.nt), **rest),
+            ClassifierSpec(self.nt, encoder, self.c, max_sl, bptt, head_sz, (dropout, 0.1)),
             opt_fn,
             crit,
             metrics,
             callbacks,
-            settings={"encoder": encoder.to_dict(), **rest},
             device=device,
             precision=precision,
             accumulate=accumulate,

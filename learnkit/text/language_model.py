@@ -70,6 +70,11 @@ class LanguageModel(nn.Module):
         """Return the encoder, `m[0]`, or the decoder, `m[1]`, as the course's scripts name them."""
         return (self.encoder, self.decoder)[i]
 
+    def get_layer_groups(self) -> list[list[nn.Module]]:
+        """Return each layer, then embedding and decoder, which share their table and learn new words first."""
+        embedding, *layers = self.encoder.layer_groups()
+        return [*layers, [*embedding, self.decoder]]
+
     def reset(self) -> None:
         """Forget the text so far."""
         self.state = None

@@ -6,10 +6,10 @@ are matched word by word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,21 +24,20 @@ from learnkit.data.joining import take
 from learnkit.text.awd_lstm import Encoder
 from learnkit.text.bunch import StreamBunch, TextBunch
 from learnkit.text.callbacks import ScaleRateByLength, SkipScores
-from learnkit.text.classifier import TextClassifier
 from learnkit.text.field import Field
-from learnkit.text.language_model import LanguageModel
-from learnkit.text.recipe import data_to_recipe
+from learnkit.text.prep import StreamPrep, TextPrep
+from learnkit.text.spec import ClassifierSpec, LanguageModelSpec
 from learnkit.text.tokens import SPECIAL
 from learnkit.text.vocab import Vocab
-from learnkit.train.archive import digest
 from learnkit.train.checkpoint import check_same_layers, found_weights, read_meta, read_weights, save_model
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
 from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
-from learnkit.train.optim import LayerGroup, OptFn, adamw, default_splitter
+from learnkit.train.optim import OptFn, adamw
 from learnkit.train.predictions import Predictions
 from learnkit.train.recorder import say
+from learnkit.train.spec import ModelSpec
 
 __all__ = ["EncoderLearner", "LanguageLearner", "TextEnsemble", "TextLearner"]
 
@@ -54,8 +53,6 @@ class EncoderLearner(Learner):
     model : nn.Module
     opt_fn, crit, metrics, callbacks
         As for `Learner`.
-    settings : dict, optional
-        What the model was made of; `export` writes it down.
     device, precision, accumulate, compile
         As for `Learner`.
 
@@ -66,38 +63,12 @@ class EncoderLearner(Learner):
     >>> from learnkit.text import EncoderLearner
     """
 
-    _application: ClassVar[str] = "text"
     data: Any
 
-    def __init__(
-        self,
-        data: DataBunch,
-        model: nn.Module,
-        opt_fn: OptFn | None = None,
-        crit: Loss | None = None,
-        metrics: Sequence[MetricLike] | None = None,
-        callbacks: Sequence[Callback] | None = None,
-        *,
-        settings: Mapping[str, Any] | None = None,
-        device: torch.device | str | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        compile: bool | str = False,
-    ) -> None:
-        super().__init__(
-            data,
-            model,
-            opt_fn or text_opt,
-            crit,
-            metrics,
-            callbacks,
-            text_groups,
-            device=device,
-            precision=precision,
-            accumulate=accumulate,
-            compile=compile,
-        )
-        self.settings = None if settings is None else dict(settings)
+    @classmethod
+    def usual_opt(cls, model: nn.Module) -> OptFn:
+        """AdamW with betas (0.8, 0.99)."""
+        return text_opt
 
     @property
     def field(self) -> Field:
@@ -183,12 +154,6 @@ class EncoderLearner(Learner):
             )
         super().set_data(data)
 
-    def _identity(self) -> dict[str, str]:
-        return {"vocabulary": digest(self.field.vocab.itos)}
-
-    def _recipe(self) -> dict[str, Any]:
-        return {"data": data_to_recipe(self.data), "model": self.settings}
-
 
 class LanguageLearner(EncoderLearner):
     """A learner of the next token; make one with `LanguageModelData.get_model`.
@@ -206,7 +171,7 @@ class LanguageLearner(EncoderLearner):
     data : LanguageModelData
     model : nn.Module
         `model(x)` -> scores `(T * B, nt)`, alone or with `(raw, dropped)` outputs.
-    opt_fn, crit, metrics, callbacks, settings, device, precision, accumulate, compile
+    opt_fn, crit, metrics, callbacks, device, precision, accumulate, compile
         As for `EncoderLearner`.
 
     Examples
@@ -222,18 +187,19 @@ class LanguageLearner(EncoderLearner):
     True
     """
 
+    application = "language model"
+    bunch_type, prep_type, spec_type = StreamBunch, StreamPrep, LanguageModelSpec
     data: StreamBunch
 
     def __init__(
         self,
         data: StreamBunch,
-        model: nn.Module,
+        model: nn.Module | ModelSpec,
         opt_fn: OptFn | None = None,
         crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,
         *,
-        settings: Mapping[str, Any] | None = None,
         device: torch.device | str | None = None,
         precision: str = "fp32",
         accumulate: int = 1,
@@ -250,7 +216,6 @@ class LanguageLearner(EncoderLearner):
                 *([] if compile else [SkipScores()]),
                 *check_callbacks(callbacks),
             ],
-            settings=settings,
             device=device,
             precision=precision,
             accumulate=accumulate,
@@ -270,11 +235,23 @@ class LanguageLearner(EncoderLearner):
             if isinstance(callback, ScaleRateByLength):
                 callback.bptt = self.data.bptt
 
-    def _meta(self) -> dict[str, Any]:
-        return {**super()._meta(), "classes": None}  # they are the vocabulary
+    def predict_raw(self, items: Any, decode: bool = False, *, bs: int | None = None) -> Any:
+        """Predict the token that comes after each text.
 
-    def _target_data(self) -> None:
-        """Say nothing of what is predicted: it is the next token."""
+        Parameters
+        ----------
+        items : sequence of str
+        decode : bool, default False
+            Return the most probable token instead of log-probabilities.
+        bs : int, optional
+            Nothing: each text is read by itself.
+
+        Returns
+        -------
+        array of shape (n, nt), or list of str with `decode`
+        """
+        preds = np.stack([self._predict([batch]).preds[-1] for batch in self.data.prep.loader(items)])
+        return self._decode(preds) if decode else preds
 
 
 class TextLearner(EncoderLearner):
@@ -285,7 +262,7 @@ class TextLearner(EncoderLearner):
     data : TextData
     model : nn.Module
         `model(x)` -> scores `(B, c)`, alone or with `(raw, dropped)` outputs.
-    opt_fn, crit, metrics, callbacks, settings, device, precision, accumulate, compile
+    opt_fn, crit, metrics, callbacks, device, precision, accumulate, compile
         As for `EncoderLearner`.
 
     Examples
@@ -301,6 +278,8 @@ class TextLearner(EncoderLearner):
     (1, 2)
     """
 
+    application = "text"
+    bunch_type, prep_type, spec_type = TextBunch, TextPrep, ClassifierSpec
     data: TextBunch
 
     def predict_texts(self, texts: Sequence[str], bs: int | None = None) -> NDArray[Any]:
@@ -317,7 +296,7 @@ class TextLearner(EncoderLearner):
         array of shape (n, c)
             In the order given; as `predict`: log-probabilities of classes, probabilities for several labels, values.
         """
-        return self._predict(self.data.texts_dl(texts, bs)).preds
+        return self.predict_raw(texts, bs=bs)
 
     def _predict(self, dl: Iterable[Any], model: nn.Module | None = None) -> Predictions:
         result = super()._predict(dl, model)
@@ -404,20 +383,6 @@ class TextEnsemble:
 
 text_opt = partial(adamw, betas=(0.8, 0.99))
 """Recurrent gradients want less momentum (Howard 2018)."""
-
-
-def text_groups(model: nn.Module) -> list[LayerGroup]:
-    """Split a model into layer groups.
-
-    A classifier: the embedding, each layer, the head. A language model: each layer, then embedding and decoder, which
-    share their table and learn new words first.
-    """
-    if isinstance(model, TextClassifier):
-        return list(model.layer_groups())
-    if isinstance(model, LanguageModel):
-        embedding, *layers = model.encoder.layer_groups()
-        return [*layers, [*embedding, model.decoder]]
-    return default_splitter(model)
 
 
 def _matched(table: Tensor, saved: Vocab, vocab: Vocab, file: Path) -> Tensor:

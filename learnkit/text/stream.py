@@ -17,8 +17,8 @@ from learnkit.text.bunch import StreamBunch
 from learnkit.text.corpus import build_corpus, text_files
 from learnkit.text.encoders import EncoderSettings
 from learnkit.text.field import Field
-from learnkit.text.language_model import LanguageModel
 from learnkit.text.learner import LanguageLearner
+from learnkit.text.spec import LanguageModelSpec
 from learnkit.text.texts import column_of, texts_of, warn_of_unknown
 from learnkit.train.events import Callback
 from learnkit.train.losses import Loss
@@ -191,7 +191,7 @@ class LanguageModelData(StreamBunch):
                 streams.append(None)
                 continue
             corpus = build_corpus(field, source, folder, encoding=encoding, n_workers=n_workers)
-            warn_of_unknown(corpus, f"the {what} texts", stacklevel=3)
+            warn_of_unknown(corpus, f"the {what} texts")
             streams.append(corpus.ids)
         trn, val, test = streams
         if trn is None:
@@ -245,12 +245,11 @@ class LanguageModelData(StreamBunch):
         encoder = EncoderSettings(arch, em_sz, nh, nl, dropouti, dropout, wdrop, dropoute, dropouth)
         return LanguageLearner(
             self,
-            LanguageModel(encoder.build(self.nt), self.nt, tie_weights),
+            LanguageModelSpec(self.nt, encoder, tie_weights),
             opt_fn,
             crit,
             metrics,
             callbacks,
-            settings={"encoder": encoder.to_dict(), "tie_weights": tie_weights},
             device=device,
             precision=precision,
             accumulate=accumulate,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, user_stacklevel
 from learnkit.text.tokens import SPECIAL, UNKNOWN
 from learnkit.text.vocab import Vocab
 
@@ -168,7 +168,7 @@ def texts_of(values: Iterable[Any], what: str) -> list[str]:
     return texts
 
 
-def warn_of_unknown(corpus: Corpus, what: str, *, stacklevel: int) -> None:
+def warn_of_unknown(corpus: Corpus, what: str) -> None:
     """Say so if a good part of the words of a corpus is unknown: another language, another tokenizer, a high `min_freq`."""
     share = corpus.unknown_share()
     if share > MANY_UNKNOWN:
@@ -176,7 +176,7 @@ def warn_of_unknown(corpus: Corpus, what: str, *, stacklevel: int) -> None:
             f"{share:.0%} of the words of {what} are not in the vocabulary of {len(corpus.vocab):,} tokens and all look alike "
             "to the model. Is it another language or way of splitting than the vocabulary was made from, or `min_freq` too "
             "high?",
-            stacklevel=stacklevel + 1,
+            stacklevel=user_stacklevel(),
         )
 
 

@@ -138,7 +138,7 @@ def test_pooling_takes_real_tokens_only() -> None:
 
 def test_layer_groups_are_the_five_of_the_lesson() -> None:
     model = classifier(n_layers=3)
-    groups = model.layer_groups()
+    groups = model.get_layer_groups()
     assert len(groups) == 5
     held = [id(p) for group in groups for module in group for p in module.parameters()]
     assert held == [id(p) for p in model.parameters()]

@@ -134,10 +134,11 @@ def test_a_model_of_ones_own_is_passed_in(tmp_path: Path) -> None:
 def test_a_damaged_description_is_refused(tmp_path: Path) -> None:
     learn = text_learner(tmp_path, review_data(tmp_path, Field(min_freq=2), n=60))
     file = learn.export(tmp_path / "m")
+    model = read_archive(file, "learner").state["recipe"]["model"]
     for damage in (
-        {"model": {**(learn.settings or {}), "head_sz": 10**9}},
-        {"model": {**(learn.settings or {}), "encoder": {"arch": "lstm"}}},
-        {"model": {**(learn.settings or {}), "encoder": {**(learn.settings or {})["encoder"], "n_layers": 10**9}}},
+        {"model": {**model, "head_sz": 10**9}},
+        {"model": {**model, "encoder": {"arch": "lstm"}}},
+        {"model": {**model, "encoder": {**model["encoder"], "n_layers": 10**9}}},
         {"data": {"kind": "texts"}},
         {"data": {**read_archive(file, "learner").state["recipe"]["data"], "field": {"itos": ["a"]}}},
     ):

@@ -28,9 +28,10 @@ from learnkit.data.prep import Prep
 from learnkit.data.split import get_cv_idxs, split_by_group, split_by_order, split_by_stratum
 from learnkit.data.targets import Category, MultiCategory, Real, Target
 from learnkit.load import load_learner
+from learnkit.store.spec import ModelSpec
+from learnkit.store.weights import load_model, save_model
 from learnkit.train.blend import CutMix, MixUp
 from learnkit.train.callbacks import GradientClip, LossRegulariser, StopOnNaN, WeightAverage
-from learnkit.train.checkpoint import load_model, save_model
 from learnkit.train.class_metrics import (
     Accuracy,
     AveragePrecision,
@@ -85,7 +86,6 @@ from learnkit.train.schedules import (
     slanted_triangle,
     triangle,
 )
-from learnkit.train.spec import ModelSpec
 from learnkit.train.value_metrics import R2, exp_rmspe, mae, mse, r2, rmse
 from learnkit.train.watch import EarlyStopping, ReduceOnPlateau, SaveBest
 

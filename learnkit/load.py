@@ -18,13 +18,13 @@ from learnkit.core.errors import CheckpointError, LearnkitError, TrainingError
 from learnkit.data.files import PathLike
 from learnkit.data.prep import NotInFile, Prep
 from learnkit.data.targets import Target, target_from_data
-from learnkit.train.archive import read_archive
-from learnkit.train.checkpoint import check_same_layers
+from learnkit.store.archive import read_archive
+from learnkit.store.model_state import load_model_state
+from learnkit.store.spec import ModelSpec
+from learnkit.store.weights import check_same_layers
 from learnkit.train.learner import Learner
 from learnkit.train.losses import Activation, Loss, check_activation, is_own
 from learnkit.train.optim import OptFn
-from learnkit.train.resume import load_model_state
-from learnkit.train.spec import ModelSpec
 
 __all__ = ["load_learner"]
 

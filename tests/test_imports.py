@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "learnkit"
-LAYERS = ("core", "data", "train")
+LAYERS = ("core", "data", "store", "train")
 APPLICATIONS = ("vision", "tabular", "text", "collab")
 # What each layer may import besides itself; the modules at the top (`__init__`, `demo`, ...) may import anything.
 ALLOWED = {layer: set(LAYERS[:i]) for i, layer in enumerate(LAYERS)} | {app: set(LAYERS) for app in APPLICATIONS}

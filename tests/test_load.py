@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from learnkit import Category, CheckpointError, DataBunch, Learner, MultiCategory, Real, TrainingError, load_learner
-from learnkit.train.archive import PARTS, read_archive
+from learnkit.store.archive import PARTS, read_archive
 from learnkit.vision import (
     Augment,
     ConvLearner,
@@ -208,8 +208,8 @@ def test_the_same_learner_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_model_larger_than_its_weights_is_never_made(tmp_path: Path) -> None:
     """A description may claim a table of a trillion rows; memory is taken only when the weights agree."""
+    from learnkit.store.archive import write_archive
     from learnkit.tabular import ColumnarModelData
-    from learnkit.train.archive import write_archive
 
     df = pd.DataFrame({"Store": np.arange(40) % 4, "Km": np.linspace(0, 1, 40)})
     learn = ColumnarModelData.from_data_frame(tmp_path, None, df, df["Km"], ["Store"], bs=8).get_learner()

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from learnkit.collab.models import MODELS, EmbeddingModel
-from learnkit.train.spec import ModelSpec
+from learnkit.store.spec import ModelSpec
 
 __all__ = ["EmbeddingSpec"]
 

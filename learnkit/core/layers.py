@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from learnkit.core.errors import TrainingError
 
@@ -25,6 +26,7 @@ __all__ = [
     "children",
     "forget_state",
     "init_linear",
+    "is_incomplete",
     "model_device",
     "note_trainable",
     "set_train_mode",
@@ -226,3 +228,8 @@ def model_device(model: nn.Module) -> torch.device:
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         return tensor.device
     return torch.device("cpu")
+
+
+def is_incomplete(model: nn.Module) -> bool:
+    """Whether a model has layers whose sizes are not known yet."""
+    return any(is_lazy(x) for x in (*model.parameters(), *model.buffers()))

@@ -12,9 +12,9 @@ from torch import Tensor
 from learnkit.core.errors import DataError, check_choice
 from learnkit.core.listing import numbers
 from learnkit.data.targets import Category, MultiCategory, Target
+from learnkit.store.spec import ModelSpec
 from learnkit.tabular.bunch import TableBunch
 from learnkit.tabular.model import MixedInputModel, check_y_range, embedding_sizes
-from learnkit.train.spec import ModelSpec
 
 __all__ = ["ARCHS", "TableSpec", "check_targets", "describe_model", "start_at_the_average", "start_unknown"]
 

@@ -21,6 +21,8 @@ from learnkit.core.listing import one_or_list
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.joining import take
+from learnkit.store.spec import ModelSpec
+from learnkit.store.weights import check_same_layers, found_weights, read_meta, read_weights, save_model
 from learnkit.text.awd_lstm import Encoder
 from learnkit.text.bunch import StreamBunch, TextBunch
 from learnkit.text.callbacks import ScaleRateByLength, SkipScores
@@ -29,7 +31,6 @@ from learnkit.text.prep import StreamPrep, TextPrep
 from learnkit.text.spec import ClassifierSpec, LanguageModelSpec
 from learnkit.text.tokens import SPECIAL
 from learnkit.text.vocab import Vocab
-from learnkit.train.checkpoint import check_same_layers, found_weights, read_meta, read_weights, save_model
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.learner import Learner
 from learnkit.train.losses import Loss
@@ -37,7 +38,6 @@ from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn, adamw
 from learnkit.train.predictions import Predictions
 from learnkit.train.recorder import say
-from learnkit.train.spec import ModelSpec
 
 __all__ = ["EncoderLearner", "LanguageLearner", "TextEnsemble", "TextLearner"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from learnkit.store.spec import ModelSpec
 from learnkit.text.classifier import TextClassifier
 from learnkit.text.encoders import EncoderSettings
 from learnkit.text.language_model import LanguageModel
-from learnkit.train.spec import ModelSpec
 
 __all__ = ["ClassifierSpec", "LanguageModelSpec"]
 

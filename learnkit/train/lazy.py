@@ -11,17 +11,12 @@ from torch.nn.parameter import is_lazy
 
 from learnkit.core.device import to_device
 from learnkit.core.errors import TrainingError
-from learnkit.core.layers import model_device
+from learnkit.core.layers import is_incomplete, model_device
 from learnkit.core.preserve import evaluating
 from learnkit.data.batches import bind_inputs
 from learnkit.data.check import peek
 
-__all__ = ["complete", "is_incomplete"]
-
-
-def is_incomplete(model: nn.Module) -> bool:
-    """Whether a model has layers whose sizes are not known yet."""
-    return any(is_lazy(x) for x in (*model.parameters(), *model.buffers()))
+__all__ = ["complete"]
 
 
 def complete(model: nn.Module, dl: Iterable[Any], *, must: bool = True) -> None:

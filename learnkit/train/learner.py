@@ -20,54 +20,58 @@ from torch.nn.utils.rnn import PackedSequence
 from learnkit.core.device import T, default_device, to_np
 from learnkit.core.errors import CheckpointError, DataError, TrainingError, check_positive
 from learnkit.core.hooks import ModelSummary, summarize
-from learnkit.core.layers import batch_norms, set_trainable
 from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.precision import autocast_for
 from learnkit.core.preserve import model_lock, preserve_rng
 from learnkit.core.settable import Settable
-from learnkit.core.version import __version__
 from learnkit.data.batches import bind_inputs
 from learnkit.data.bunch import DataBunch, known_prep
 from learnkit.data.check import first_batch
 from learnkit.data.files import PathLike, as_path
 from learnkit.data.joining import batch_len
-from learnkit.data.labels import one_spelling
 from learnkit.data.loaders import generators, n_batches, split_batch
 from learnkit.data.prep import Prep
-from learnkit.data.targets import Real, Target, target_to_data
+from learnkit.data.targets import Real
+from learnkit.store.archive import write_archive
+from learnkit.store.model_state import model_state
+from learnkit.store.spec import ModelSpec
+from learnkit.store.weights import found_weights, load_model, save_model, weights_path
 from learnkit.train import loop
-from learnkit.train.archive import digest, write_archive
 from learnkit.train.callbacks import LossRegulariser, StopOnNaN
 from learnkit.train.check import Probe
-from learnkit.train.checkpoint import found_weights, load_model, read_meta, save_model, weights_path
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, check_callbacks
 from learnkit.train.explain import describe, from_outside
+from learnkit.train.exported import (
+    check_same_meaning,
+    described_loss,
+    described_target,
+    meaning,
+    names_of,
+    target_in_words,
+)
+from learnkit.train.freezing import is_trained, keep_statistics, last_with_parameters, split_layers, train_from
 from learnkit.train.interpret import Interpretation, ValueInterpretation, by_place
 from learnkit.train.lazy import complete
-from learnkit.train.losses import ACTIVATIONS, Activation, Loss, gets_whole, read, target_of
+from learnkit.train.losses import Activation, Loss, gets_whole, target_of
 from learnkit.train.lr_find import LRFindResult, RangeTest
-from learnkit.train.metrics import MetricLike, metric_list
+from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import (
     LayerGroup,
     LayerOptimizer,
     LRs,
     OptFn,
-    as_groups,
     as_opt_fn,
     default_opt,
     default_splitter,
-    group_names,
-    group_params,
 )
-from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan, as_plans, plans_from_data, stretches
+from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan, as_plans, call_from_data, plans_from_data, stretches
 from learnkit.train.predictions import Predictions, predict
 from learnkit.train.recorder import Recorder, say
 from learnkit.train.rehearsal import preserve_callbacks, rehearsal
-from learnkit.train.resume import Checkpoints, model_state
+from learnkit.train.resume import Checkpoints
 from learnkit.train.schedules import ScheduleRates
 from learnkit.train.settings import SETTINGS
-from learnkit.train.spec import ModelSpec
 from learnkit.train.watch import SaveBest, Watch
 
 __all__ = ["Learner"]
@@ -449,11 +453,11 @@ class Learner(Settable):
             every, keep = saved.every, saved.keep
         call = {
             "plans": [plan.to_data() for plan in plans],
-            "metrics": _names(metrics),
+            "metrics": names_of(metrics),
             "cycle_save_name": cycle_save_name,
             "best_save_name": best_save_name,
             "settings": {name: getattr(self, name) for name in self._settings},
-            "target": _describe_target(self.data),
+            "target": target_in_words(self.data),
         }
         extra = check_callbacks(callbacks)
         done = 0 if saved is None else saved.call["part"]
@@ -518,13 +522,13 @@ class Learner(Settable):
         (True, True)
         """
         checkpoints = Checkpoints.resume(folder)
-        call = _call_of(checkpoints, folder)
+        call = call_from_data(checkpoints.call, folder)
         plans, settings = plans_from_data(call["plans"]), call["settings"]
         if {*self._settings} != {*settings} or not 0 <= call["part"] < len(stretches(plans)):
             raise CheckpointError(f"the fit in {folder} is not one of a {type(self).__name__}.")
-        if call.get("target") != _describe_target(self.data):
+        if call.get("target") != target_in_words(self.data):
             raise CheckpointError(
-                f"the fit learned {call.get('target')}; this data is of {_describe_target(self.data)}."
+                f"the fit learned {call.get('target')}; this data is of {target_in_words(self.data)}."
             )
         self.sched.untrained = False
         checkpoints.load_model(self.model)  # before anything is computed with it, precomputed activations for one
@@ -697,15 +701,7 @@ class Learner(Settable):
         ValueError
             If a parameter belongs to no group.
         """
-        groups = as_groups(self.splitter(self.model), "splitter(model)")
-        grouped = {id(p) for group in groups for module in group for p in module.parameters()}
-        missing = [name for name, p in self.model.named_parameters() if id(p) not in grouped]
-        if missing:
-            raise ValueError(
-                f"the splitter leaves out {len(missing)} parameter(s): {', '.join(missing[:5])}. Every one must be in "
-                "a layer group, or it would never be trained."
-            )
-        return groups
+        return split_layers(self.model, self.splitter)
 
     def freeze_to(self, n: int) -> None:
         """Train only the layer groups from `n` on (negative counts from the end); freeze those before.
@@ -728,22 +724,11 @@ class Learner(Settable):
         >>> [p.requires_grad for p in model.parameters()]
         [False, False, True, True]
         """
-        groups = self.get_layer_groups()
-        if not isinstance(n, int):
-            raise TypeError(f"`n` must be a whole number, the first layer group to train; got {n!r}.")
-        if not -len(groups) <= n < len(groups):
-            listing = "".join(f"\n  {i}: {name}" for i, name in enumerate(group_names(groups)))
-            raise ValueError(
-                f"`n` must be in {-len(groups)}..{len(groups) - 1} for {len(groups)} groups; got {n}.{listing}"
-            )
-        first = n % len(groups)
-        for i in reversed(range(len(groups))):  # what two groups share is the first one's, as in `group_params`
-            for module in groups[i]:
-                set_trainable(module, i >= first)
+        train_from(self.get_layer_groups(), n)
 
     def freeze(self) -> None:
         """Train the last layer group only (of those that have parameters)."""
-        self.freeze_to(max(i for i, params in enumerate(group_params(self.get_layer_groups())) if params))
+        self.freeze_to(last_with_parameters(self.get_layer_groups()))
 
     def unfreeze(self) -> None:
         """Train every layer group."""
@@ -771,11 +756,7 @@ class Learner(Settable):
         >>> learn.trainable(model[0]), learn.trainable(model[1])
         (False, True)
         """
-        if not any(layer is module for module in self.model.modules()):
-            what = type(layer).__name__ if isinstance(layer, nn.Module) else repr(layer)
-            raise ValueError(f"`layer` must be a module of `learn.model`, such as `learn.model[0]`; got {what}.")
-        params = list(layer.parameters())
-        return any(p.requires_grad for p in params) if params else getattr(layer, "trainable", True) is not False
+        return is_trained(self.model, layer)
 
     def bn_freeze(self, do_freeze: bool = True) -> None:
         """Keep the statistics of all pretrained batch norms as they are, also in layers that are trained.
@@ -787,10 +768,7 @@ class Learner(Settable):
         do_freeze : bool, default True
             `False` lets them move again.
         """
-        groups = self.get_layer_groups()
-        for group in groups[:-1] if len(groups) > 1 else groups:
-            for norm in batch_norms(list(group)):
-                norm.keep_stats = do_freeze
+        keep_statistics(self.get_layer_groups(), do_freeze)
 
     # ---------------------------------------------------------------- predictions
 
@@ -965,14 +943,7 @@ class Learner(Settable):
             whose data was prepared differently or has as many classes of other names or in another order.
         """
         file = found_weights(self.models_path / as_path("name", name))
-        self._check_same_classes(file)
-        saved, own = read_meta(file).get("identity") or {}, self._identity()
-        differ = [part for part in own if saved.get(part, own[part]) != own[part]]
-        if differ:
-            raise CheckpointError(
-                f"{file} was trained on data whose {' and '.join(differ)} differ, so its numbers mean something else here. "
-                "Make the data as it was made for that training; or `export` the learner there, and use `load_learner`."
-            )
+        check_same_meaning(file, self._meta())
         load_model(self.model, file)
         self.sched.untrained = False
 
@@ -1006,21 +977,6 @@ class Learner(Settable):
                 "`fit(..., cycle_len=1, cycle_save_name=name)` saves them, counted from 0."
             )
         self.load(f"{name}_cyc_{cycle}")
-
-    def _check_same_classes(self, file: Path) -> None:
-        """Refuse weights whose scores are those of other classes; of another number of classes the layers differ."""
-        saved, own = read_meta(file), self._meta()
-        were, are = saved.get("classes"), own["classes"]
-        if were is None or are is None or len(were) != len(are):
-            return
-        spelt = [[one_spelling(name) for name in names] for names in (were, are)]
-        if spelt[0] == spelt[1] and saved.get("target", own["target"]) == own["target"]:
-            return
-        raise CheckpointError(
-            f"{file} was trained for {saved.get('target') or 'classes'} {were}, and this data is of {own['target']} {are}: its "
-            "scores would be read as those of other classes. Make the data with the classes of the file, or read only the "
-            "weights with `load_model(learn.model, file)`."
-        )
 
     def export(self, file: PathLike) -> Path:
         """Write all it takes to predict elsewhere, and to train on, into one file; open it with `load_learner`.
@@ -1058,17 +1014,18 @@ class Learner(Settable):
         target = as_path("file", file)
         target = target if target.suffix == ".learnkit" else target.with_name(target.name + ".learnkit")
         weights, rest = model_state(self.model)
-        own_loss = not _is_loss_of(self.crit, self.data.target)
         state = {
             "application": self.application,
             "model": type(self.model).__name__,
             "model_state": rest,
-            "target": self._target_data(),
-            "loss": getattr(self.crit, "__qualname__", type(self.crit).__name__) if own_loss else None,
-            "activation": self._activation_name(),
-            "metrics": _names(self.metrics),
+            "target": described_target(self.prep, self.data),
+            **described_loss(self.crit, self.activation, self.data.target),
+            "metrics": names_of(self.metrics),
             "settings": {name: getattr(self, name) for name in Learner._settings},
-            "recipe": self._recipe(),
+            "recipe": {
+                "data": None if self.prep is None else self.prep.to_data(),
+                "model": None if self.spec is None else self.spec.to_data(),
+            },
         }
         try:
             return write_archive(target, "learner", weights, state)
@@ -1121,7 +1078,7 @@ class Learner(Settable):
             If the classes differ from the present ones.
         """
         if data.classes != self.data.classes or type(data.target) is not type(self.data.target):
-            new, old = _describe_target(data), _describe_target(self.data)
+            new, old = target_in_words(data), target_in_words(self.data)
             raise DataError(f"the new data predicts {new}; the model was made for {old}.")
         self.data = data
 
@@ -1165,44 +1122,8 @@ class Learner(Settable):
         """Return a model of the user's as the learner needs it, where one of class `kind` was exported."""
         return model
 
-    def _identity(self) -> dict[str, str]:
-        """Return digests of what the numbers of the data mean: weights are of no use where they mean something else."""
-        return {} if self.prep is None else {name: digest(part) for name, part in self.prep.identity().items()}
-
     def _meta(self) -> dict[str, Any]:
-        # Of a preparation that says what is predicted the classes are its own, a vocabulary: no list for a header.
-        classes = None if self.prep is not None and self.prep.target is not None else self.data.classes
-        return {
-            "learnkit": __version__,
-            "model": type(self.model).__name__,
-            "classes": None if classes is None else [str(name) for name in classes],
-            "target": type(self.data.target).__name__,
-            "identity": self._identity(),
-        }
-
-    def _recipe(self) -> dict[str, Any]:
-        """Return preparation and model as data, `None` for one that is the user's own."""
-        return {
-            "data": None if self.prep is None else self.prep.to_data(),
-            "model": None if self.spec is None else self.spec.to_data(),
-        }
-
-    def _target_data(self) -> dict[str, Any] | None:
-        if self.prep is not None and self.prep.target is not None:
-            return None  # the preparation says it
-        described = target_to_data(self.data.target)
-        if described is not None and described["kind"] == "Real" and self.data.item_shape == (1,):
-            described["shape"] = [1]  # a column is all that the number of values does not tell
-        return described
-
-    def _activation_name(self) -> str | None:
-        """Return by which name a learner that is opened again reads its scores; `None` for what its target has."""
-        target = self.data.target
-        shown = read(self.crit, target, self.activation).shown
-        if shown is None or (target is not None and shown == target.activation):
-            return None
-        names = [name for name, known in ACTIVATIONS.items() if known is shown]
-        return names[0] if names else "own"
+        return meaning(self.model, self.prep, self.data)
 
     def _best_saver(self, name: str | None) -> list[Callback]:
         if name is None:
@@ -1323,11 +1244,6 @@ class Learner(Settable):
         return weights_path(self.models_path / as_path("name", name))
 
 
-def _is_loss_of(crit: Any, target: Target | None) -> bool:
-    """Whether a loss is the target's own, or that of an equal target the learner had before `set_data`."""
-    return target is not None and getattr(crit, "__func__", None) is type(target).loss
-
-
 class Quiet:
     """What `learn.no_progress()` returns: quiet from the call on, until the `with` block (if any) ends."""
 
@@ -1340,27 +1256,3 @@ class Quiet:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.learner.show_progress = self.before
-
-
-def _names(metrics: Sequence[MetricLike] | None) -> list[str] | None:
-    """Return metrics that were all given by name; others have to be given again."""
-    given = metric_list(metrics)
-    return [str(m) for m in given] if metrics is not None and all(isinstance(m, str) for m in given) else None
-
-
-def _describe_target(data: DataBunch) -> str:
-    return f"{type(data.target).__name__} {'' if data.classes is None else data.classes}".strip()
-
-
-def _call_of(checkpoints: Checkpoints, folder: PathLike) -> dict[str, Any]:
-    """Return how a fit was called; of one that an earlier version began, its method and arguments as a plan."""
-    call = checkpoints.call
-    if "method" in call and "arguments" in call:
-        kinds = {"fit": "Cycles", "fit_one_cycle": "OneCycle", "fine_tune": "FineTune"}
-        names = {"metrics": None, "cycle_save_name": None, "best_save_name": None}
-        arguments = {"kind": kinds.get(call["method"], call["method"]), **call["arguments"]}
-        call = {**call, **{name: arguments.pop(name, None) for name in names}, "plans": [arguments]}
-    parts = {"plans": list, "part": int, "settings": dict}
-    if not all(isinstance(call.get(name), kind) for name, kind in parts.items()):
-        raise CheckpointError(f"the fit in {folder} was not begun by a Learner: pass `checkpoints` to `fit` again.")
-    return {"metrics": None, "cycle_save_name": None, "best_save_name": None, **call}

@@ -16,6 +16,7 @@ import numpy as np
 
 from learnkit.core.errors import CheckpointError, check_choice, check_positive
 from learnkit.core.listing import check_list
+from learnkit.data.files import PathLike
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback
 from learnkit.train.optim import LayerOptimizer, LRs
@@ -29,7 +30,7 @@ from learnkit.train.schedules import (
     triangle,
 )
 
-__all__ = ["Cycles", "FineTune", "OneCycle", "Plan", "Stretch", "plans_from_data", "stretches"]
+__all__ = ["Cycles", "FineTune", "OneCycle", "Plan", "Stretch", "call_from_data", "plans_from_data", "stretches"]
 
 Layers = Literal["all", "head"]
 OnCycleEnd = Callable[[ScheduleRates, int], object]
@@ -353,3 +354,16 @@ def _clr_beta(values: tuple[float, ...]) -> tuple[Schedule, Schedule | None]:
         return float(rising)
 
     return triangle(div, pct), momentum
+
+
+def call_from_data(call: Mapping[str, Any], folder: PathLike) -> dict[str, Any]:
+    """Return how a fit was called; of one that an earlier version began, its method and arguments as a plan."""
+    if "method" in call and "arguments" in call:
+        kinds = {"fit": "Cycles", "fit_one_cycle": "OneCycle", "fine_tune": "FineTune"}
+        names = {"metrics": None, "cycle_save_name": None, "best_save_name": None}
+        arguments = {"kind": kinds.get(call["method"], call["method"]), **call["arguments"]}
+        call = {**call, **{name: arguments.pop(name, None) for name in names}, "plans": [arguments]}
+    parts = {"plans": list, "part": int, "settings": dict}
+    if not all(isinstance(call.get(name), kind) for name, kind in parts.items()):
+        raise CheckpointError(f"the fit in {folder} was not begun by a Learner: pass `checkpoints` to `fit` again.")
+    return {"metrics": None, "cycle_save_name": None, "best_save_name": None, **call}

@@ -9,7 +9,7 @@ from typing import Any
 
 from learnkit.core.errors import check_choice, check_fraction, check_positive
 from learnkit.data.files import PathLike
-from learnkit.train.checkpoint import load_model, save_model
+from learnkit.store.weights import load_model, save_model
 from learnkit.train.events import Callback, CancelFit, Run
 
 __all__ = ["EarlyStopping", "ReduceOnPlateau", "SaveBest"]

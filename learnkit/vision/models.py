@@ -15,7 +15,7 @@ from learnkit.core.hooks import output_shape
 from learnkit.core.layers import AdaptiveConcatPool2d, Flatten, batch_norms, bn_drop_lin
 from learnkit.core.listing import numbers
 from learnkit.data.files import PathLike
-from learnkit.train.checkpoint import read_weights
+from learnkit.store.weights import read_weights
 from learnkit.train.optim import LayerGroup
 
 __all__ = [

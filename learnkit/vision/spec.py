@@ -9,7 +9,7 @@ from typing import Any, Self
 from torch import nn
 
 from learnkit.data.files import PathLike
-from learnkit.train.spec import ModelSpec
+from learnkit.store.spec import ModelSpec
 from learnkit.vision.models import conv_body, conv_head, head_widths, n_channels, whole_model
 from learnkit.vision.precompute import BodyAndHead
 

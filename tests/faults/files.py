@@ -13,10 +13,11 @@ from torch import nn
 
 from learnkit import load_learner, load_model
 from learnkit.collab import CollabFilterDataset
+from learnkit.store.archive import digest, read_archive
+from learnkit.store.weights import read_weights
 from learnkit.tabular import ColumnarModelData, proc_df
 from learnkit.text import Field, LanguageModelData
-from learnkit.train.archive import digest, read_archive
-from learnkit.train.checkpoint import read_weights
+from learnkit.train.exported import described_target
 from learnkit.vision import ConvLearner, ImageClassifierData, RandomFlip, tfms_from_stats
 from tests.train.helpers import learner, net
 
@@ -55,7 +56,8 @@ def checkpoint(folder: Path) -> tuple[Path, Read]:
 def _exported(file: Path) -> tuple[Path, Read]:
     def read(path: Path) -> str:
         learn: Any = load_learner(path)
-        return digest([dict(learn.model.state_dict()), learn._recipe(), learn._target_data(), learn.precision])
+        described = [learn.prep.to_data(), learn.spec.to_data(), described_target(learn.prep, learn.data)]
+        return digest([dict(learn.model.state_dict()), *described, learn.precision])
 
     return file, read
 

@@ -188,7 +188,7 @@ def run(name: str, n: int, seed: int = 0) -> dict[str, Any]:
 
 
 def _position(file: Path) -> str:
-    from learnkit.train.archive import read_archive
+    from learnkit.store.archive import read_archive
 
     try:
         state = read_archive(file, "checkpoint").state

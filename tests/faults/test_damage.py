@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from learnkit import CheckpointError
-from learnkit.train.checkpoint import read_meta
+from learnkit.store.weights import read_meta
 from tests.faults.files import KINDS
 
 DAMAGES = 100 * int(os.environ.get("LEARNKIT_FAULTS", "1"))  # per kind of file

@@ -20,7 +20,7 @@ import json, random, resource, signal, sys, warnings
 from pathlib import Path
 import torch
 from learnkit import CheckpointError, Learner, load_learner, load_model
-from learnkit.train.archive import digest
+from learnkit.store.archive import digest
 from tests.train.helpers import N_IN, learner, net
 torch.set_num_threads(1)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -60,7 +60,7 @@ import torch
 from learnkit import seed_everything
 from learnkit.train.resume import latest_checkpoint
 from tests.train.helpers import learner, net
-from learnkit.train.archive import digest
+from learnkit.store.archive import digest
 torch.set_num_threads(1)
 small, folder = Path(sys.argv[1]), Path(sys.argv[2])
 seed_everything(1)

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from learnkit import Category, CheckpointError, DataError, LearnkitError, load_learner, load_model
-from learnkit.train.archive import digest, pack, read_archive, write_archive
-from learnkit.train.checkpoint import read_meta, read_weights
+from learnkit.store.archive import digest, pack, read_archive, write_archive
+from learnkit.store.weights import read_meta, read_weights
 from learnkit.train.resume import Checkpoints
 from learnkit.vision import ConvLearner, ImageClassifierData
 from tests.faults.files import KINDS
@@ -283,7 +283,7 @@ def test_parts_of_another_making(part: str, data: bytes, tmp_path: Path) -> None
 
 
 def test_too_much_json_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from learnkit.train import archive
+    from learnkit.store import archive
 
     file, parts = exported(tmp_path)
     monkeypatch.setattr(archive, "MAX_JSON", 1000)

@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from learnkit import CheckpointError, DataError, load_learner, seed_everything
+from learnkit.store.archive import read_archive
 from learnkit.tabular import (
     ColumnarModelData,
     get_cv_idxs,
     proc_df,
 )
-from learnkit.train.archive import read_archive
 
 
 def prepared(df: pd.DataFrame, y_fld: str) -> tuple[pd.DataFrame, NDArray[Any]]:

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from learnkit import CheckpointError, DataError, load_learner
+from learnkit.store.archive import read_archive, write_archive
 from learnkit.text import Field, LanguageLearner, TextData, TextLearner, generate
-from learnkit.train.archive import read_archive, write_archive
 from tests.text.helpers import language_data, language_learner, review_data, sentences, text_learner, words
 from tests.train.helpers import assert_same
 

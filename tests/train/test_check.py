@@ -26,7 +26,7 @@ from learnkit import (
     TrainingError,
 )
 from learnkit.core.preserve import random_state
-from learnkit.train.archive import digest
+from learnkit.store.archive import digest
 from learnkit.vision import ConvLearner, ImageClassifierData, RandomFlip, tfms_from_stats
 from tests.train.helpers import N_IN, assert_same, items, learner, net, snapshot
 from tests.train.test_resume import Cursor, Stateful

@@ -23,7 +23,7 @@ from learnkit import (
     TensorLoader,
     seed_everything,
 )
-from learnkit.train.archive import pack, unpack
+from learnkit.store.archive import pack, unpack
 from learnkit.train.plans import plans_from_data
 from learnkit.train.resume import Checkpoints
 from tests.train.helpers import assert_same, items, net, snapshot

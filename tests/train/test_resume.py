@@ -34,7 +34,7 @@ from learnkit import (
     seed_everything,
 )
 from learnkit.core.preserve import random_state
-from learnkit.train.archive import pack
+from learnkit.store.archive import pack
 from learnkit.train.resume import Checkpoints, latest_checkpoint
 from tests.train.helpers import N_CLASSES, N_IN, assert_same, items, net, snapshot
 

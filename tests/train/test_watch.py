@@ -17,7 +17,7 @@ from learnkit import (
     SaveBest,
     load_model,
 )
-from learnkit.train.checkpoint import read_meta
+from learnkit.store.weights import read_meta
 from learnkit.train.metrics import as_metrics, directions_of
 from tests.train.helpers import (
     Script,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from learnkit import CheckpointError
 from learnkit.core.preserve import random_state
-from learnkit.train.archive import digest, pack, read_archive, unpack, write_archive
+from learnkit.store.archive import digest, pack, read_archive, unpack, write_archive
 
 DATA = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),

@@ -18,8 +18,8 @@ from torch import nn
 
 import learnkit
 from learnkit import CheckpointError, LearnkitError, load_model, save_model
-from learnkit.train.checkpoint import read_meta, read_weights, weights_path
-from learnkit.train.resume import load_model_state, model_state
+from learnkit.store.model_state import load_model_state, model_state
+from learnkit.store.weights import read_meta, read_weights, weights_path
 from tests.train.helpers import assert_same, learner, net, plain_net, snapshot
 
 TRAVERSE = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

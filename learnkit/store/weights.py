@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from learnkit.core.errors import CheckpointError
+from learnkit.core.layers import is_incomplete
 from learnkit.data.files import PathLike, as_path, atomic_path
-from learnkit.train.lazy import is_incomplete
 
 __all__ = ["FOREIGN", "found_weights", "load_model", "read_meta", "read_weights", "save_model", "weights_path"]
 

@@ -89,7 +89,7 @@ def write_archive(path: PathLike, kind: str, weights: Mapping[str, Tensor], stat
     Examples
     --------
     >>> import tempfile, torch
-    >>> from learnkit.train.archive import read_archive, write_archive
+    >>> from learnkit.store.archive import read_archive, write_archive
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = write_archive(f"{folder}/a.zip", "example", {"w": torch.ones(2)}, {"lr": 0.1, "sizes": (2, 3)})
     ...     again = read_archive(file, "example")

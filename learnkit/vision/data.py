@@ -4,64 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch.utils.data import DataLoader
 
 from learnkit.core.device import T
 from learnkit.core.errors import DataError, check_choice
 from learnkit.core.listing import number_array
 from learnkit.core.old_names import old_arguments
-from learnkit.data.bunch import DataBunch, known_prep
 from learnkit.data.files import PathLike, find_spelling
 from learnkit.data.labels import as_labels, classes_of
-from learnkit.data.loaders import ItemLoader, TensorLoader, single_left, with_dataset
-from learnkit.data.prep import Prep
+from learnkit.data.loaders import ItemLoader, TensorLoader, single_left
 from learnkit.data.split import check_val_idxs, get_cv_idxs
 from learnkit.data.targets import Category, Real, Target
+from learnkit.vision.bunch import ImageBunch
 from learnkit.vision.dataset import ImageDataset, is_torchvision
 from learnkit.vision.folders import labelled_files, unlabelled_files
-from learnkit.vision.images import readable, resized_copies
+from learnkit.vision.images import readable
 from learnkit.vision.labels import Labelled, Mistakes, labels_from_array, read_table
-from learnkit.vision.prep import ImagePrep
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 __all__ = ["ImageClassifierData"]
 
 Tfms = tuple[Any, Any] | Callable[..., Any]
 
 
-class ImageClassifierData(DataBunch):
-    """Pictures and their classes, ready to train on.
+class ImageClassifierData(ImageBunch):
+    """Pictures and their classes, read from folders, tables and arrays; what they are then is `ImageBunch`.
 
     Make one with `from_paths`, `from_csv`, `from_names_and_array` or `from_arrays`.
-
-    Attributes
-    ----------
-    trn_ds, val_ds, test_ds : ImageDataset
-    trn_dl, val_dl, test_dl : loaders
-        Batches `(x, y)`: `x` float of shape `(bs, 3, sz, sz)`, `y` int64 of shape `(bs,)`.
-    aug_dl : loader
-        The validation pictures, in order, with the training transforms.
-    fix_dl : loader
-        The training pictures, in order, with the validation transforms.
-    classes : list
-    c : int
-    sz : int or None
-
-    Parameters
-    ----------
-    path, trn_dl, val_dl, test_dl, target
-        As for `DataBunch`; the loaders hold an `ImageDataset`.
-    val_tfm : ImageTransforms or callable, optional
-        How pictures are prepared for prediction; that of the validation set by default.
-    cache : path-like, optional
-        Where activations and smaller copies are kept; `path/tmp` by default.
 
     Examples
     --------
@@ -73,79 +48,6 @@ class ImageClassifierData(DataBunch):
     >>> next(iter(data.val_dl))[0].shape
     torch.Size([10, 3, 32, 32])
     """
-
-    def __init__(
-        self,
-        path: PathLike,
-        trn_dl: Any,
-        val_dl: Any,
-        test_dl: Any = None,
-        *,
-        target: Target,
-        val_tfm: Any = None,
-        cache: PathLike | None = None,
-    ) -> None:
-        super().__init__(path, trn_dl, val_dl, test_dl, target=target)
-        self._val_tfm = val_tfm
-        self.cache = self.path / "tmp" if cache is None else Path(cache)
-
-    @property
-    def val_tfm(self) -> Any:
-        """How pictures are prepared for validation and prediction."""
-        ds = getattr(self.val_dl, "dataset", None)
-        return ds.tfm if isinstance(ds, ImageDataset) else self._val_tfm
-
-    @property
-    def prep(self) -> ImagePrep | None:
-        """How raw pictures become batches; `None` for arrays that go to the model as they are."""
-        ds = getattr(self.trn_dl, "dataset", None)
-        return ImagePrep(ds.tfm, self.val_tfm, self.bs) if isinstance(ds, ImageDataset) else None
-
-    @classmethod
-    def without_items(cls, path: PathLike, prep: Prep | None, target: Target | None) -> Self:
-        """Make a bunch that has no pictures, with their transforms where these are known."""
-        if target is None:
-            raise DataError("it is not known what is predicted; pass `target=`.")
-        if not isinstance(prep, ImagePrep):
-            return cls(path, [], [], target=target)
-        return cls(path, prep.empty(prep.trn_tfm), prep.empty(prep.val_tfm), target=target)
-
-    @property
-    def aug_dl(self) -> DataLoader[Any]:
-        """The validation pictures, in order, with the training transforms."""
-        return self.augmented(False)
-
-    @property
-    def test_aug_dl(self) -> DataLoader[Any]:
-        """The test pictures, in order, with the training transforms."""
-        return self.augmented(True)
-
-    @property
-    def fix_dl(self) -> DataLoader[Any]:
-        """The training pictures, in order, with the validation transforms."""
-        return self._with_tfm(self.trn_dl, self.val_tfm)
-
-    @property
-    def bs(self) -> int:
-        """Batch size of the training."""
-        dl: Any = self.trn_dl
-        return int(getattr(dl, "batch_size", None) or getattr(dl, "bs", None) or dl.batch_sampler.batch_size)
-
-    def augmented(self, is_test: bool = False) -> DataLoader[Any]:
-        """Return the validation (or test) pictures, in order, with the training transforms."""
-        dl = self.test_dl if is_test else self.val_dl
-        if dl is None:
-            raise DataError(f"this data bunch has no {'test' if is_test else 'validation'} set.")
-        return self._with_tfm(dl, self.trn_ds.tfm)
-
-    def _with_tfm(self, dl: Any, tfm: Any) -> DataLoader[Any]:
-        ds = _pictures_of(dl)
-        return with_dataset(dl, ds.with_tfm(tfm), in_order=True)
-
-    @property
-    def sz(self) -> int | None:
-        """Height and width of a transformed picture."""
-        return getattr(getattr(self.trn_dl, "dataset", None), "sz", None)
 
     @classmethod
     @old_arguments
@@ -398,61 +300,6 @@ class ImageClassifierData(DataBunch):
             root, files, labelled, mistakes, val_idxs, bs, tfms, test_name, num_workers, on_error, balanced, cache
         )
 
-    def resize(self, sz: int, new_path: str = "tmp") -> ImageClassifierData:
-        """Write smaller copies of the pictures once, and return the same data reading those.
-
-        Reading large photographs is most of the work of an epoch; copies a little larger than what the model gets save
-        it. They are kept under `path/new_path/sz`, made by all cores, and made anew where an original was replaced.
-
-        Parameters
-        ----------
-        sz : int
-            Shorter side of the copies in pixels; smaller pictures keep their size.
-        new_path : str, default "tmp"
-            Folder inside `path`; what it is by default is the bunch's `cache`.
-
-        Returns
-        -------
-        ImageClassifierData
-
-        Raises
-        ------
-        DataError
-            If a picture cannot be read, or `sz` is smaller than what the transforms cut out.
-        """
-        if self.sz is not None and sz < self.sz:
-            raise DataError(f"`sz` must be at least what the transforms cut out, {self.sz} px; got {sz}.")
-
-        place = self.cache if new_path == "tmp" else self.path / new_path
-
-        def smaller(dl: Any) -> Any:
-            if dl is None:
-                return None
-            ds = _pictures_of(dl)
-            files = resized_copies(ds.paths, self.path, place, sz, max_value=ds.max_value)
-            return with_dataset(dl, ds.with_files(files))
-
-        trn_dl, val_dl, test_dl = (smaller(dl) for dl in (self.trn_dl, self.val_dl, self.test_dl))
-        target: Any = self.target
-        return type(self)(self.path, trn_dl, val_dl, test_dl, target=target, val_tfm=self.val_tfm, cache=self.cache)
-
-    def show_batch(self, rows: int = 2, columns: int = 5, is_val: bool = False) -> Figure:  # type: ignore[override]
-        """Draw some pictures as the model sees them, with their labels.
-
-        Parameters
-        ----------
-        rows, columns : int
-        is_val : bool, default False
-            Validation instead of training pictures.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-        """
-        xs, y = self.first_batch(is_val)
-        prep = known_prep(self.prep, "pictures cannot be shown")
-        return prep.show(xs, rows * columns, {"label": self.labels(xs, y)}, rows=rows)
-
     @classmethod
     def _from_files(
         cls,
@@ -673,16 +520,6 @@ def _test_files(root: Path, test_name: str | None, on_error: str, tfms: Any) -> 
 
 def _only(kept: NDArray[np.bool_], files: list[Path], labels: list[Any]) -> tuple[list[Path], list[Any]]:
     return [files[i] for i in np.flatnonzero(kept)], [labels[i] for i in np.flatnonzero(kept)]
-
-
-def _pictures_of(dl: Any) -> ImageDataset:
-    ds = getattr(dl, "dataset", None)
-    if not isinstance(ds, ImageDataset) or not isinstance(dl, DataLoader):
-        raise DataError(
-            "these are plain arrays, or a data set of your own, which no transform can be applied to; pass `tfms` when "
-            "you make them."
-        )
-    return ds
 
 
 def _max_value(tfms: Any) -> float | None:

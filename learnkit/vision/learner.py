@@ -30,8 +30,8 @@ from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
 from learnkit.train.recorder import say
+from learnkit.vision.bunch import ImageBunch
 from learnkit.vision.cam import ClassActivationMap, class_activation_map
-from learnkit.vision.data import ImageClassifierData
 from learnkit.vision.dataset import ImageDataset
 from learnkit.vision.images import Picture
 from learnkit.vision.interpret import ImageInterpretation
@@ -78,7 +78,7 @@ class ConvLearner(Learner):
     """
 
     application = "vision"
-    bunch_type, prep_type, spec_type = ImageClassifierData, ImagePrep, ConvSpec
+    bunch_type, prep_type, spec_type = ImageBunch, ImagePrep, ConvSpec
     _settings = (*Learner._settings, "precompute")
     _precompute = False
     _said_no_augmentation = False
@@ -297,7 +297,7 @@ class ConvLearner(Learner):
         targs : array of shape (n, ...)
             Encoded targets.
         """
-        if not isinstance(self.data, ImageClassifierData):
+        if not isinstance(self.data, ImageBunch):
             raise DataError("TTA needs the pictures themselves: make the data with `ImageClassifierData`.")
         self._precompute = False
         _, pictures = self._held_out(is_test)
@@ -427,7 +427,7 @@ class ConvLearner(Learner):
         data, model = self.data, self.model
         if not self._precompute:
             return model, data
-        if not isinstance(data, ImageClassifierData) or not isinstance(model, BodyAndHead):
+        if not isinstance(data, ImageBunch) or not isinstance(model, BodyAndHead):
             raise DataError("`precompute` needs pictures from `ImageClassifierData`.")
         if not self._said_no_augmentation and getattr(data.trn_ds.tfm, "aug_tfms", None):
             say("precompute is on: augmentation does nothing until `learn.precompute = False`.")

@@ -30,7 +30,7 @@ from learnkit.data.files import atomic_path
 from learnkit.data.loaders import DeviceLoader, generators, with_dataset
 from learnkit.train.optim import LayerGroup
 from learnkit.train.recorder import say
-from learnkit.vision.data import ImageClassifierData
+from learnkit.vision.bunch import ImageBunch
 from learnkit.vision.dataset import ImageDataset
 from learnkit.vision.models import body_and_head_groups
 
@@ -97,7 +97,7 @@ class OnActivations(nn.Sequential):
         return self._scores(x)
 
 
-def activations_of(model: BodyAndHead, data: ImageClassifierData) -> DataBunch:
+def activations_of(model: BodyAndHead, data: ImageBunch) -> DataBunch:
     """Return the activations of all pictures, in the batches of their loaders."""
     loaders = [
         None if dl is None else activation_loader(model, dl, data.cache, data.val_tfm)

@@ -70,6 +70,7 @@ from learnkit.train.losses import TrainingOutput
 from learnkit.train.lr_find import LRFindResult
 from learnkit.train.metric import Collected, Mean, Metric, Rooted
 from learnkit.train.optim import LayerOptimizer, set_lrs
+from learnkit.train.options import LearnerOptions, RunOptions
 from learnkit.train.penalties import l1_penalty, l2_penalty
 from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan
 from learnkit.train.recorder import ProgressTable, Recorder
@@ -119,6 +120,7 @@ __all__ = [
     "LRFindResult",
     "LayerOptimizer",
     "Learner",
+    "LearnerOptions",
     "LearnkitError",
     "LossRegulariser",
     "Mean",
@@ -142,6 +144,7 @@ __all__ = [
     "RocAuc",
     "Rooted",
     "Run",
+    "RunOptions",
     "SaveBest",
     "SaveFeatures",
     "ScheduleRates",

@@ -8,8 +8,9 @@ in the file.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,10 @@ from learnkit.store.model_state import load_model_state
 from learnkit.store.spec import ModelSpec
 from learnkit.store.weights import check_same_layers
 from learnkit.train.learner import Learner
-from learnkit.train.losses import Activation, Loss, check_activation, is_own
+from learnkit.train.losses import Activation, check_activation, is_own
+from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
+from learnkit.train.options import LearnerOptions, with_options
 
 __all__ = ["load_learner"]
 
@@ -41,16 +44,16 @@ APPLICATIONS = {
 OWN_LOSS = "this learner was trained with the loss {name}: pass it to load_learner as `crit=`."
 
 
+@with_options
 def load_learner(
     path: PathLike,
     *,
     model: nn.Module | type[ModelSpec] | None = None,
     prep: Prep | type[Prep] | None = None,
     target: Target | None = None,
-    crit: Loss | None = None,
-    activation: Activation | str | None = None,
     opt_fn: OptFn | None = None,
-    device: torch.device | str | None = None,
+    metrics: Sequence[MetricLike] | None = None,
+    **options: Unpack[LearnerOptions],
 ) -> Any:
     """Open a learner that `learn.export` wrote: to predict at once, and to train on after `set_data`.
 
@@ -67,8 +70,8 @@ def load_learner(
         Where the preparation was one of your own: its class, which is given what the file holds, or one that is made.
     target : Target, optional
         Where what is predicted was a class of your own.
-    crit, activation, opt_fn, device
-        As for `Learner`, where they are not the defaults: functions are not in the file.
+    opt_fn, metrics, **options
+        As for `Learner`: what is passed counts, then what the file says. Functions and objects are not in the file.
 
     Returns
     -------
@@ -109,14 +112,12 @@ def load_learner(
             made = _build(spec, recipe["model"], state["model"], archive.weights, path)
         target = target_from_data(state["target"]) if target is None else target
         data = kind.bunch_type.without_items(Path(path).parent, _prep(prep, kind, recipe["data"]), target)
-        options: dict[str, Any] = {"device": device, "opt_fn": opt_fn, "metrics": state["metrics"]}
-        if crit is not None or state["loss"] is not None or data.target is None:
-            options["crit"] = crit or NotInFile(str(state["loss"] or "(none)"), OWN_LOSS, TrainingError)
-        learn = kind(data, made, **options)
-        for setting in Learner._settings:
-            setattr(learn, setting, state["settings"][setting])
+        if options.get("crit") is None and (state["loss"] is not None or data.target is None):
+            options["crit"] = NotInFile(str(state["loss"] or "(none)"), OWN_LOSS, TrainingError)
+        given: dict[str, Any] = {**{name: state["settings"][name] for name in Learner._settings}, **options}
+        learn = kind(data, made, opt_fn, metrics=state["metrics"] if metrics is None else metrics, **given)
         learn.spec = learn.spec or spec
-        learn.activation = _activation(activation, state.get("activation"), learn, path)
+        learn.activation = _activation(learn.activation, state.get("activation"), learn, path)
         load_model_state(learn.model, archive.weights, state["model_state"], str(path))
         learn.sched.untrained = False
         learn.model.eval()

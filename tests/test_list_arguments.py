@@ -259,6 +259,7 @@ ELSEWHERE = {
     r"(Learner|CollabLearner|EncoderLearner|LanguageLearner)(\.resume)?\((metrics|callbacks)\)": "as Learner, below",
     r"(LanguageModelData|TextData|TextClassifierData)\.\w+\((metrics|callbacks)\)": "handed to Learner",
     r"Target\.encode\(labels\)": "abstract",
+    r"load_learner\((metrics|callbacks)\)": "handed to Learner",
     r"LRFindResult\(": "a record that lr_find makes",
     r"(Draw|ClassActivationMap)\(": "records that the library makes",
     r"Run": "made by the loop",

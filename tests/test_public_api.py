@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, is_typeddict
 
 import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc, NumpyDocString  # type: ignore[import-untyped]
+
+from learnkit import RunOptions
 
 PACKAGES = (
     "learnkit",
@@ -46,6 +48,11 @@ def arguments(fn: Any) -> list[inspect.Parameter]:
 def documented(doc: NumpyDocString, section: str) -> list[str]:
     """Return the names a section explains; `a, b : int` explains two."""
     return [name.strip().lstrip("*") for entry in doc[section] for name in entry.name.split(",")]
+
+
+def to_explain(fn: Any) -> list[str]:
+    """Return the arguments as they are written, the common options as the one they are explained by."""
+    return [name for name in inspect.signature(inspect.unwrap(fn)).parameters if name not in ("self", "cls")]
 
 
 def missing_hints(fn: Any) -> list[str]:
@@ -86,7 +93,7 @@ def problems_of(fn: Any, doc: NumpyDocString, explained: list[str]) -> list[str]
         found.append("no summary")
     if not examples(doc):
         found.append("no example that runs")
-    if explained != (wanted := [p.name for p in arguments(fn)]):
+    if explained != (wanted := to_explain(fn)):
         found.append(f"explains {explained}, takes {wanted}")
     return found
 
@@ -111,6 +118,10 @@ def test_class_is_typed_documented_and_shown(name: str) -> None:
     explained = documented(doc, "Parameters")
     if dataclasses.is_dataclass(cls):  # its fields are both
         explained = explained or documented(doc, "Attributes")
+    elif is_typeddict(cls):  # its keys are arguments of others
+        explained = documented(doc, "Attributes")
+        assert {*explained} <= cls.__annotations__.keys() <= {*explained, *RunOptions.__annotations__}
+        return
     elif "__init__" not in vars(cls):  # made as its parent is, or by class methods
         assert examples(doc), "no example that runs"
         return
@@ -131,7 +142,7 @@ def test_public_methods_are_typed_and_documented(name: str) -> None:
             problems.append(f"{fn.__qualname__}: no docstring")
             continue
         explained = documented(FunctionDoc(fn), "Parameters")
-        wanted = [p.name for p in arguments(fn)]
+        wanted = to_explain(fn)
         if explained and explained != wanted:
             problems.append(f"{fn.__qualname__}: explains {explained}, takes {wanted}")
     assert problems == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
@@ -28,10 +28,9 @@ from learnkit.core.settable import Settable
 from learnkit.data.files import PathLike
 from learnkit.data.split import check_val_idxs, get_cv_idxs, split_by_order
 from learnkit.data.targets import Real
-from learnkit.train.events import Callback
-from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import LRs, OptFn
+from learnkit.train.options import LearnerOptions, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -409,6 +408,7 @@ class CollabFilterDataset(Settable):
         return data
 
     @old_arguments
+    @with_options
     def get_learner(
         self,
         n_factors: int = 50,
@@ -422,13 +422,8 @@ class CollabFilterDataset(Settable):
         y_range: tuple[float, float] | None = None,
         sparse: bool = False,
         wds: LRs | None = None,
-        crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
-        callbacks: Sequence[Callback] | None = None,
-        device: torch.device | str | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        compile: bool | str = False,
+        **options: Unpack[LearnerOptions],
     ) -> CollabLearner:
         """Make a learner for these ratings.
 
@@ -459,7 +454,7 @@ class CollabFilterDataset(Settable):
         wds : float, sequence or slice, optional
             Weight decay of a fit that names none. By default strong for the factors, weak for the biases
             (see `CollabLearner`).
-        crit, metrics, callbacks, device, precision, accumulate, compile
+        metrics, **options
             As for `Learner`.
 
         Returns
@@ -486,19 +481,8 @@ class CollabFilterDataset(Settable):
         True
         """
         data = self.get_data(val_idxs, bs, feedback=feedback, negatives=negatives, y_range=y_range)
-        return CollabLearner(
-            data,
-            build_model(model, data, n_factors, sparse=sparse),
-            opt_fn,
-            crit,
-            metrics,
-            callbacks,
-            wds=wds,
-            device=device,
-            precision=precision,
-            accumulate=accumulate,
-            compile=compile,
-        )
+        made = build_model(model, data, n_factors, sparse=sparse)
+        return CollabLearner(data, made, opt_fn, metrics=metrics, wds=wds, **options)
 
     def _split(self, val_idxs: ArrayLike | None) -> tuple[Tensor | None, Tensor | None]:
         """Return a mark for each row that is held out, and the rows of the validation set; `None` without one."""

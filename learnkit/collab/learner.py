@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
@@ -31,11 +31,12 @@ from learnkit.core.components import principal_components
 from learnkit.core.errors import DataError, check_positive
 from learnkit.core.plots import get_ax
 from learnkit.data.bunch import DataBunch
-from learnkit.train.events import Callback, check_callbacks
+from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
 from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
-from learnkit.train.optim import LayerOptimizer, LRs, OptFn, adamw
+from learnkit.train.optim import LayerGroup, LayerOptimizer, LRs, OptFn, adamw
+from learnkit.train.options import RunOptions, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,11 +66,11 @@ class CollabLearner(Learner):
     data : CollabFilterData
     model : nn.Module
         Called as `model(users, items)`.
-    opt_fn, crit, metrics, callbacks
+    opt_fn, crit, metrics, callbacks, splitter
         As for `Learner`.
     wds : float, sequence or slice, optional
         Weight decay of a fit that names none.
-    device, precision, accumulate, compile
+    **options
         As for `Learner`.
 
     Examples
@@ -91,6 +92,7 @@ class CollabLearner(Learner):
     bunch_type, prep_type, spec_type = CollabFilterData, RatingPrep, EmbeddingSpec
     data: CollabFilterData
 
+    @with_options
     def __init__(
         self,
         data: CollabFilterData,
@@ -99,30 +101,19 @@ class CollabLearner(Learner):
         crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,
+        splitter: Callable[[nn.Module], Sequence[LayerGroup]] | None = None,
         *,
         wds: LRs | None = None,
-        device: torch.device | str | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        compile: bool | str = False,
+        **options: Unpack[RunOptions],
     ) -> None:
-        own: list[Callback] = [ColdStart(data.user_counts, data.item_counts)]
-        if isinstance(data.target, Preference):
-            own.append(RankingMetrics(data))
-        super().__init__(
-            data,
-            model,
-            opt_fn,
-            crit,
-            metrics,
-            [*own, *check_callbacks(callbacks)],
-            device=device,
-            precision=precision,
-            accumulate=accumulate,
-            compile=compile,
-        )
+        super().__init__(data, model, opt_fn, crit, metrics, callbacks, splitter, **options)
         self.spec = EmbeddingSpec.of(self.model)
         self.wds = wds
+
+    def usual_callbacks(self) -> list[Callback]:
+        """Return what tells of users and items that nothing is known of, and ranks where there are no ratings."""
+        own: list[Callback] = [ColdStart(self.data.user_counts, self.data.item_counts)]
+        return [*own, RankingMetrics(self.data)] if isinstance(self.data.target, Preference) else own
 
     @classmethod
     def usual_opt(cls, model: nn.Module) -> OptFn:

@@ -13,7 +13,15 @@ from functools import wraps
 from types import FunctionType
 from typing import Any, NoReturn, TypeVar
 
-__all__ = ["OLD_NAMES", "OldAttribute", "OldName", "old_arguments", "old_attributes", "old_package_names"]
+__all__ = [
+    "OLD_NAMES",
+    "OldAttribute",
+    "OldName",
+    "in_place_of",
+    "old_arguments",
+    "old_attributes",
+    "old_package_names",
+]
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 Class = TypeVar("Class", bound=type)
@@ -51,7 +59,6 @@ _FOLDERS = {
     "tmp_name": "copies and activations are kept under `data.path / 'tmp'`: make the data with another `path`",
     "models_name": "weights are kept under `data.path / 'models'`: make the data with another `path`, or save to an absolute name",
 }
-_LEARNER = {**_FOLDERS, "clip": "`learn.clip = 0.3` on the learner", "reg_fn": "`learn.reg_fn = ...` on the learner"}
 _TFMS = {
     "tfm_y": "leave it out: targets that are pictures, boxes or points are not transformed",
     "sz_y": "leave it out: targets that are pictures are not transformed",
@@ -98,7 +105,7 @@ OLD_NAMES: tuple[OldName, ...] = (
             "stop_dv": "leave it out: it stops when the loss has blown up",
         },
     ),
-    *_rows("Learner", "argument", {"models": "`model`, an nn.Module", **_LEARNER}),
+    *_rows("Learner", "argument", {"models": "`model`, an nn.Module", **_FOLDERS}),
     *_rows(
         "ConvLearner.pretrained",
         "argument",
@@ -106,10 +113,10 @@ OLD_NAMES: tuple[OldName, ...] = (
             "f": "`arch`",
             "pretrained": "`weights=False` for random weights",
             "xtra_cut": "a body of your own as `arch`: an nn.Module that gives feature maps",
-            **_LEARNER,
+            **_FOLDERS,
         },
     ),
-    *_rows("ConvLearner.from_model_data", "argument", {"m": "`model`", **_LEARNER}),
+    *_rows("ConvLearner.from_model_data", "argument", {"m": "`model`", **_FOLDERS}),
     *_rows("Recorder.plot", "argument", {"n_skip": "`skip_start`", "n_skip_end": "`skip_end`"}),
     *_rows("Recorder.plot_loss", "argument", {"n_skip": "`skip_start`", "n_skip_end": "leave it out"}),
     *_rows("tfms_from_model", "argument", {"f_model": "`arch`", **_TFMS}),
@@ -120,10 +127,10 @@ OLD_NAMES: tuple[OldName, ...] = (
         {"test_with_labels": "`learn.validate(dl)` on a loader of pictures with labels"},
     ),
     *_rows("proc_df", "argument", {"preproc_fn": "call the function on the frame before `proc_df`"}),
-    *_rows("LanguageModelData.get_model", "argument", {**_SIZES, **_LEARNER}),
-    *_rows("TextData.get_model", "argument", _LEARNER),
-    *_rows("ColumnarModelData.get_learner", "argument", _LEARNER),
-    *_rows("CollabFilterDataset.get_learner", "argument", _LEARNER),
+    *_rows("LanguageModelData.get_model", "argument", {**_SIZES, **_FOLDERS}),
+    *_rows("TextData.get_model", "argument", _FOLDERS),
+    *_rows("ColumnarModelData.get_learner", "argument", _FOLDERS),
+    *_rows("CollabFilterDataset.get_learner", "argument", _FOLDERS),
     *_rows("Learner.predict", "argument", _AVERAGED),
     *_rows("Learner.predict_with_targs", "argument", _AVERAGED),
     *_rows("ConvLearner.set_data", "argument", {"precompute": "`learn.precompute = False` or `True`, after it"}),
@@ -274,6 +281,11 @@ def old_arguments(fn: Fn) -> Fn:
                 raise TypeError(f"{where}() takes no `{name}`, which fastai 0.7 had. Instead: {gone[name].instead}.")
         return fn(*args, **kwargs)
 
+    return in_place_of(fn, call)
+
+
+def in_place_of(fn: Fn, call: Callable[..., Any]) -> Fn:
+    """Return `call` with name, docstring and signature of `fn`, which it calls; `call` may use no globals."""
     # With the globals of `fn`'s module, of which it needs none: `doctest` finds the examples of a module's functions so.
     named = FunctionType(call.__code__, fn.__globals__, fn.__name__, None, call.__closure__)
     return wraps(fn)(named)  # type: ignore[return-value]

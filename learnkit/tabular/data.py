@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from learnkit.core.device import default_device
 from learnkit.core.errors import DataError
 from learnkit.core.old_names import old_arguments
 from learnkit.data.files import PathLike
@@ -34,10 +33,9 @@ from learnkit.tabular.learner import TabularLearner
 from learnkit.tabular.mapper import ATTRS_KEY, Mapper
 from learnkit.tabular.model import quantile_edges
 from learnkit.tabular.tensors import columns_array, frame_tensors, largest_code, row_loader
-from learnkit.train.events import Callback
-from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
+from learnkit.train.options import LearnerOptions, with_options
 
 __all__ = ["ColumnarModelData"]
 
@@ -363,6 +361,7 @@ class ColumnarModelData(TableBunch):
         )
 
     @old_arguments
+    @with_options
     def get_learner(
         self,
         emb_szs: Sequence[tuple[int, int]] | None = None,
@@ -377,12 +376,7 @@ class ColumnarModelData(TableBunch):
         *,
         arch: str = "mlp",
         opt_fn: OptFn | None = None,
-        crit: Loss | None = None,
-        callbacks: Sequence[Callback] | None = None,
-        device: torch.device | str | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        compile: bool | str = False,
+        **options: Unpack[LearnerOptions],
     ) -> TabularLearner:
         """Make a model for this table, and the learner that trains it.
 
@@ -411,7 +405,7 @@ class ColumnarModelData(TableBunch):
             How numbers are taken in. `"mlp"` is the course's model, numbers normalised; in `"ple"` each number becomes a
             vector of how far it reaches through up to 128 bins of its column (`PiecewiseLinear`). It sees thresholds as
             a tree does and learns longer: on Adult 20 epochs bring it level with boosted trees.
-        opt_fn, crit, callbacks, device, precision, accumulate, compile
+        opt_fn, **options
             As for `Learner`.
 
         Returns
@@ -451,13 +445,9 @@ class ColumnarModelData(TableBunch):
             start_unknown(model, j, self.coverage.untrained.get(name, []))
         if rows is not None and self.target is not None and spec.out_sz == self.c:
             start_at_the_average(model, rows[-1], self.target)
-        where = torch.device(device) if device is not None else default_device()
-        if where.type == "cuda" and self.nbytes < torch.cuda.mem_get_info(where)[0] / 2:
-            self.to(where)
-        learn = TabularLearner(
-            self, model, opt_fn, crit, metrics, callbacks,
-            device=where, precision=precision, accumulate=accumulate, compile=compile,
-        )  # fmt: skip
+        learn = TabularLearner(self, model, opt_fn, metrics=metrics, **options)
+        if learn.device.type == "cuda" and self.nbytes < torch.cuda.mem_get_info(learn.device)[0] / 2:
+            self.to(learn.device)
         learn.spec = spec
         return learn
 

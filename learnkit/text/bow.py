@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -23,10 +23,10 @@ from learnkit.data.files import PathLike
 from learnkit.data.rows import RowDataset
 from learnkit.data.targets import Category
 from learnkit.text.texts import labels_of
-from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
+from learnkit.train.options import LearnerOptions, with_options
 
 __all__ = ["BowLoader", "DotProdNB", "TextClassifierData", "log_count_ratios"]
 
@@ -292,6 +292,7 @@ class TextClassifierData(DataBunch):
         bags = _strongest(_of_features(_bags(bow, "bow"), len(self.ratios), "bow"), self.ratios, self.sl)
         return BowLoader(bags, np.zeros(bags.shape[0], dtype=np.int64), self.bs)
 
+    @with_options
     def dotprod_nb_learner(
         self,
         w_adj: float = 0.4,
@@ -299,8 +300,7 @@ class TextClassifierData(DataBunch):
         *,
         opt_fn: OptFn | None = None,
         metrics: Sequence[MetricLike] | None = None,
-        callbacks: Sequence[Callback] | None = None,
-        device: torch.device | str | None = None,
+        **options: Unpack[LearnerOptions],
     ) -> Learner:
         """Make a logistic regression weighted by naive Bayes, and its learner; see `DotProdNB`.
 
@@ -308,7 +308,7 @@ class TextClassifierData(DataBunch):
         ----------
         w_adj, r_adj : float, default 0.4 and 10
             As for `DotProdNB`.
-        opt_fn, metrics, callbacks, device
+        opt_fn, metrics, **options
             As for `Learner`.
 
         Returns
@@ -317,7 +317,7 @@ class TextClassifierData(DataBunch):
             `learner.fit(0.02, 2, wds=1e-6, cycle_len=1)` is the course's recipe.
         """
         model = DotProdNB(self.ratios, self.prior, w_adj=w_adj, r_adj=r_adj)
-        return Learner(self, model, opt_fn, metrics=metrics, callbacks=callbacks, device=device)
+        return Learner(self, model, opt_fn, metrics=metrics, **options)
 
 
 def log_count_ratios(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-import torch
 
 from learnkit.core.errors import DataError, check_choice
 from learnkit.core.listing import check_list
@@ -24,10 +23,9 @@ from learnkit.text.learner import TextLearner
 from learnkit.text.loaders import TextLoader
 from learnkit.text.spec import ClassifierSpec
 from learnkit.text.texts import column_of, labels_of, texts_of, warn_of_unknown
-from learnkit.train.events import Callback
-from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
+from learnkit.train.options import LearnerOptions, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -277,6 +275,7 @@ class TextData(TextBunch):
         return cls(path, field, trn, val, test, target, bs, backwards=backwards, max_len=max_len)
 
     @old_arguments
+    @with_options
     def get_model(
         self,
         opt_fn: OptFn | None,
@@ -293,13 +292,8 @@ class TextData(TextBunch):
         *,
         arch: str = "lstm",
         head_sz: int = 50,
-        crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
-        callbacks: Sequence[Callback] | None = None,
-        device: torch.device | str | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        compile: bool | str = False,
+        **options: Unpack[LearnerOptions],
     ) -> TextLearner:
         """Make a classifier (or regressor) of texts and its learner.
 
@@ -321,7 +315,7 @@ class TextData(TextBunch):
             A transformer's context cannot be told from padding, so it is for language models only.
         head_sz : int, default 50
             Width of the head's hidden layer.
-        crit, metrics, callbacks, device, precision, accumulate, compile
+        metrics, **options
             As for `Learner`.
 
         Returns
@@ -334,13 +328,8 @@ class TextData(TextBunch):
             self,
             ClassifierSpec(self.nt, encoder, self.c, max_sl, bptt, head_sz, (dropout, 0.1)),
             opt_fn,
-            crit,
-            metrics,
-            callbacks,
-            device=device,
-            precision=precision,
-            accumulate=accumulate,
-            compile=compile,
+            metrics=metrics,
+            **options,
         )
 
 

@@ -21,7 +21,6 @@ from learnkit.core.listing import one_or_list
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.joining import take
-from learnkit.store.spec import ModelSpec
 from learnkit.store.weights import check_same_layers, found_weights, read_meta, read_weights, save_model
 from learnkit.text.awd_lstm import Encoder
 from learnkit.text.bunch import StreamBunch, TextBunch
@@ -31,10 +30,8 @@ from learnkit.text.prep import StreamPrep, TextPrep
 from learnkit.text.spec import ClassifierSpec, LanguageModelSpec
 from learnkit.text.tokens import SPECIAL
 from learnkit.text.vocab import Vocab
-from learnkit.train.events import Callback, check_callbacks
+from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
-from learnkit.train.losses import Loss
-from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn, adamw
 from learnkit.train.predictions import Predictions
 from learnkit.train.recorder import say
@@ -51,9 +48,7 @@ class EncoderLearner(Learner):
     ----------
     data : LanguageModelData or TextData
     model : nn.Module
-    opt_fn, crit, metrics, callbacks
-        As for `Learner`.
-    device, precision, accumulate, compile
+    opt_fn, crit, metrics, callbacks, splitter, **options
         As for `Learner`.
 
     Examples
@@ -171,8 +166,8 @@ class LanguageLearner(EncoderLearner):
     data : LanguageModelData
     model : nn.Module
         `model(x)` -> scores `(T * B, nt)`, alone or with `(raw, dropped)` outputs.
-    opt_fn, crit, metrics, callbacks, device, precision, accumulate, compile
-        As for `EncoderLearner`.
+    opt_fn, crit, metrics, callbacks, splitter, **options
+        As for `Learner`.
 
     Examples
     --------
@@ -191,36 +186,9 @@ class LanguageLearner(EncoderLearner):
     bunch_type, prep_type, spec_type = StreamBunch, StreamPrep, LanguageModelSpec
     data: StreamBunch
 
-    def __init__(
-        self,
-        data: StreamBunch,
-        model: nn.Module | ModelSpec,
-        opt_fn: OptFn | None = None,
-        crit: Loss | None = None,
-        metrics: Sequence[MetricLike] | None = None,
-        callbacks: Sequence[Callback] | None = None,
-        *,
-        device: torch.device | str | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        compile: bool | str = False,
-    ) -> None:
-        super().__init__(
-            data,
-            model,
-            opt_fn,
-            crit,
-            metrics,
-            [
-                ScaleRateByLength(data.bptt),
-                *([] if compile else [SkipScores()]),
-                *check_callbacks(callbacks),
-            ],
-            device=device,
-            precision=precision,
-            accumulate=accumulate,
-            compile=compile,
-        )
+    def usual_callbacks(self) -> list[Callback]:
+        """Return what scales the rate with a window's length, and spares the table of scores (not under `compile`)."""
+        return [ScaleRateByLength(self.data.bptt), *([] if self.compile else [SkipScores()])]
 
     def set_data(self, data: DataBunch) -> None:
         """Go on with another text of the same vocabulary.
@@ -262,8 +230,8 @@ class TextLearner(EncoderLearner):
     data : TextData
     model : nn.Module
         `model(x)` -> scores `(B, c)`, alone or with `(raw, dropped)` outputs.
-    opt_fn, crit, metrics, callbacks, device, precision, accumulate, compile
-        As for `EncoderLearner`.
+    opt_fn, crit, metrics, callbacks, splitter, **options
+        As for `Learner`.
 
     Examples
     --------

@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-import torch
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, check_positive
@@ -20,10 +19,9 @@ from learnkit.text.field import Field
 from learnkit.text.learner import LanguageLearner
 from learnkit.text.spec import LanguageModelSpec
 from learnkit.text.texts import column_of, texts_of, warn_of_unknown
-from learnkit.train.events import Callback
-from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
+from learnkit.train.options import LearnerOptions, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,6 +197,7 @@ class LanguageModelData(StreamBunch):
         return cls(path, field, trn, val, test, bs, bptt, backwards=backwards)
 
     @old_arguments
+    @with_options
     def get_model(
         self,
         opt_fn: OptFn | None,
@@ -213,13 +212,8 @@ class LanguageModelData(StreamBunch):
         tie_weights: bool = True,
         *,
         arch: str = "lstm",
-        crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
-        callbacks: Sequence[Callback] | None = None,
-        device: torch.device | str | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        compile: bool | str = False,
+        **options: Unpack[LearnerOptions],
     ) -> LanguageLearner:
         """Make a language model and its learner.
 
@@ -235,7 +229,7 @@ class LanguageModelData(StreamBunch):
             Let the decoder use the embedding's table.
         arch : {"lstm", "gru", "transformer"}
             The encoder: `AWDLSTM` or `TransformerEncoder`.
-        crit, metrics, callbacks, device, precision, accumulate, compile
+        metrics, **options
             As for `Learner`.
 
         Returns
@@ -247,11 +241,6 @@ class LanguageModelData(StreamBunch):
             self,
             LanguageModelSpec(self.nt, encoder, tie_weights),
             opt_fn,
-            crit,
-            metrics,
-            callbacks,
-            device=device,
-            precision=precision,
-            accumulate=accumulate,
-            compile=compile,
+            metrics=metrics,
+            **options,
         )

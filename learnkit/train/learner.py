@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ from learnkit.train.exported import (
 from learnkit.train.freezing import is_trained, keep_statistics, last_with_parameters, split_layers, train_from
 from learnkit.train.interpret import Interpretation, ValueInterpretation, by_place
 from learnkit.train.lazy import complete
-from learnkit.train.losses import Activation, Loss, gets_whole, target_of
+from learnkit.train.losses import Loss, gets_whole, target_of
 from learnkit.train.lr_find import LRFindResult, RangeTest
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import (
@@ -65,6 +65,7 @@ from learnkit.train.optim import (
     default_opt,
     default_splitter,
 )
+from learnkit.train.options import DEFAULTS, RunOptions, with_options
 from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan, as_plans, call_from_data, plans_from_data, stretches
 from learnkit.train.predictions import Predictions, predict
 from learnkit.train.recorder import Recorder, say
@@ -100,18 +101,12 @@ class Learner(Settable):
     splitter : callable, optional
         `splitter(model)` -> layer groups, a list of lists of modules. By default the children of an
         `nn.Sequential`, else one group.
-    device : torch.device or str, optional
-        CUDA, then MPS, then CPU by default; `LEARNKIT_DEVICE` overrides.
-    precision, accumulate, channels_last, compile
-        As for `fit`.
-    activation : callable or {"log_softmax", "sigmoid", "none"}, optional
-        What turns the model's scores into what `predict` returns and metrics see. By default `data.target` and the loss
-        decide; what belongs to a loss of your own is not known, so scores of classes are then left as they are
-        (`activation=data.target.activation` where it is as usual).
+    **options
+        `device`, `precision`, `accumulate`, `channels_last`, `compile`, `activation`, `clip`, `reg_fn`: see `RunOptions`.
 
     Attributes
     ----------
-    data, model, crit, metrics, callbacks, activation
+    data, model, crit, metrics, callbacks, splitter, precision, accumulate, channels_last, activation, clip, reg_fn
         As given; may be replaced between fits.
     sched : Recorder
         What the latest fit recorded: `plot`, `plot_lr`, `plot_loss`, `to_frame`.
@@ -119,10 +114,6 @@ class Learner(Settable):
         What the model was made of, exported with it; `None` for a model of your own.
     prep : Prep or None
         How raw items are prepared, that of the data.
-    clip : float or None
-        Largest gradient norm.
-    reg_fn : callable or None
-        `reg_fn(pred, extra, loss)` -> loss with a penalty.
 
     Raises
     ------
@@ -156,6 +147,7 @@ class Learner(Settable):
     _settings: ClassVar[tuple[str, ...]] = ("precision", "accumulate", "clip", "channels_last")
 
     @old_arguments
+    @with_options
     def __init__(
         self,
         data: DataBunch,
@@ -165,13 +157,7 @@ class Learner(Settable):
         metrics: Sequence[MetricLike] | None = None,
         callbacks: Sequence[Callback] | None = None,
         splitter: Callable[[nn.Module], Sequence[LayerGroup]] | None = None,
-        *,
-        device: torch.device | str | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        channels_last: bool = False,
-        compile: bool | str = False,
-        activation: Activation | str | None = None,
+        **options: Unpack[RunOptions],
     ) -> None:
         built = model.build() if isinstance(model, ModelSpec) else model
         self.data, self.model = data, built
@@ -181,6 +167,8 @@ class Learner(Settable):
                 "there is no loss: pass `crit=` (F.cross_entropy for class numbers, F.mse_loss for values), or tell "
                 "the data bunch what is predicted, DataBunch(..., target=Category(classes))."
             )
+        settings: RunOptions = {**DEFAULTS, **options}  # type: ignore[typeddict-item]
+        device = settings.get("device")
         self.device = torch.device(device) if device is not None else default_device()
         self.model = built.to(self.device)
         complete(self.model, data.trn_dl, must=False)
@@ -188,19 +176,19 @@ class Learner(Settable):
         self.crit: Loss = crit if crit is not None else data.target.loss  # type: ignore[union-attr]
         default_metrics = () if data.target is None else data.target.metrics
         self.metrics: Sequence[MetricLike] = default_metrics if metrics is None else metrics
-        self.activation = activation
-        self.callbacks = check_callbacks(callbacks)
+        self.activation = settings.get("activation")
         self.splitter = splitter or default_splitter
-        self.precision = precision
-        self.accumulate = accumulate
-        self.channels_last = channels_last
-        self.compile = compile
-        self.clip: float | None = None
-        self.reg_fn: Callable[[Any, tuple[Any, ...], Tensor], Tensor] | None = None
+        self.precision = settings["precision"]
+        self.accumulate = settings["accumulate"]
+        self.channels_last = settings["channels_last"]
+        self.compile = settings["compile"]
+        self.clip = settings.get("clip")
+        self.reg_fn = settings.get("reg_fn")
+        self.callbacks = [*self.usual_callbacks(), *check_callbacks(callbacks)]
         self.sched = Recorder()
         self.sched.untrained = True
         self.show_progress = True
-        autocast_for(precision, self.device)  # say now, not at the first fit, what the device cannot do
+        autocast_for(self.precision, self.device)  # say now, not at the first fit, what the device cannot do
 
     # ---------------------------------------------------------------- training
 
@@ -1111,6 +1099,10 @@ class Learner(Settable):
     @spec.setter
     def spec(self, spec: ModelSpec | None) -> None:
         self._spec = spec, self.model
+
+    def usual_callbacks(self) -> list[Callback]:
+        """Return what this kind of learner has in every fit, before the user's own callbacks."""
+        return []
 
     @classmethod
     def usual_opt(cls, model: nn.Module) -> OptFn:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -24,11 +24,10 @@ from learnkit.data.files import PathLike
 from learnkit.data.joining import stack
 from learnkit.data.labels import one_spelling
 from learnkit.data.targets import Category
-from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
-from learnkit.train.losses import Loss
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
+from learnkit.train.options import LearnerOptions, with_options
 from learnkit.train.recorder import say
 from learnkit.vision.bunch import ImageBunch
 from learnkit.vision.cam import ClassActivationMap, class_activation_map
@@ -85,6 +84,7 @@ class ConvLearner(Learner):
 
     @classmethod
     @old_arguments
+    @with_options
     def pretrained(
         cls,
         arch: Arch,
@@ -98,13 +98,7 @@ class ConvLearner(Learner):
         *,
         head: bool = True,
         opt_fn: OptFn | None = None,
-        crit: Loss | None = None,
-        callbacks: Sequence[Callback] | None = None,
-        device: torch.device | str | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        channels_last: bool = False,
-        compile: bool | str = False,
+        **options: Unpack[LearnerOptions],
     ) -> ConvLearner:
         """Put a new head on a pretrained architecture and freeze all but the head.
 
@@ -136,7 +130,7 @@ class ConvLearner(Learner):
         head : bool, default True
             `False` keeps the architecture as it is, with the classes it was made for. Unless the data is of as many, the
             learner predicts those classes and cannot be trained or measured: the labels are of others.
-        opt_fn, crit, callbacks, device, precision, accumulate, channels_last, compile
+        opt_fn, **options
             As for `Learner`.
 
         Returns
@@ -170,7 +164,9 @@ class ConvLearner(Learner):
                     "`custom_head`, `ps` and `xtra_fc` are of a new head; with `head=False` there is none."
                 )
             model = whole_model(arch, weights)
-            data, crit, metrics = _of_own_classes(data, own_classes(arch, model), crit, metrics)
+            data, options["crit"], metrics = _of_own_classes(
+                data, own_classes(arch, model), options.get("crit"), metrics
+            )
             spec = None if name is None else ConvSpec(name, head=False)
         elif custom_head is not None:
             model = BodyAndHead(conv_body(arch, weights), custom_head)
@@ -179,19 +175,7 @@ class ConvLearner(Learner):
             model = BodyAndHead(body, conv_head(n_channels(body), data.c, drops, xtra_fc))
             widths = None if xtra_fc is None else head_widths(xtra_fc)
             spec = None if name is None else ConvSpec(name, data.c, drops, widths)
-        learn = cls(
-            data,
-            model,
-            opt_fn,
-            crit,
-            metrics,
-            callbacks,
-            device=device,
-            precision=precision,
-            accumulate=accumulate,
-            channels_last=channels_last,
-            compile=compile,
-        )
+        learn = cls(data, model, opt_fn, metrics=metrics, **options)
         if weights is not False:
             if head:
                 learn.freeze()
@@ -200,7 +184,7 @@ class ConvLearner(Learner):
                 say(
                     "the pictures are not normalised as these weights expect: give the data `tfms=tfms_from_model(...)`."
                 )
-        if crit is _labels_of_others and data.target is not None:
+        if learn.crit is _labels_of_others and data.target is not None:
             learn.activation = data.target.activation  # only what is measured is not known
         learn.precompute = precompute
         learn.spec = spec
@@ -208,21 +192,15 @@ class ConvLearner(Learner):
 
     @classmethod
     @old_arguments
+    @with_options
     def from_model_data(
         cls,
         model: nn.Module,
         data: DataBunch,
         *,
         opt_fn: OptFn | None = None,
-        crit: Loss | None = None,
         metrics: Sequence[MetricLike] | None = None,
-        callbacks: Sequence[Callback] | None = None,
-        splitter: Callable[[nn.Module], Any] | None = None,
-        device: torch.device | str | None = None,
-        precision: str = "fp32",
-        accumulate: int = 1,
-        channels_last: bool = False,
-        compile: bool | str = False,
+        **options: Unpack[LearnerOptions],
     ) -> ConvLearner:
         """Train a model of your own on pictures.
 
@@ -231,27 +209,14 @@ class ConvLearner(Learner):
         model : nn.Module
             Layer groups are the children of an `nn.Sequential`, else there is one.
         data : DataBunch
-        opt_fn, crit, metrics, callbacks, splitter, device, precision, accumulate, channels_last, compile
+        opt_fn, metrics, **options
             As for `Learner`.
 
         Returns
         -------
         ConvLearner
         """
-        return cls(
-            data,
-            model,
-            opt_fn,
-            crit,
-            metrics,
-            callbacks,
-            splitter,
-            device=device,
-            precision=precision,
-            accumulate=accumulate,
-            channels_last=channels_last,
-            compile=compile,
-        )
+        return cls(data, model, opt_fn, metrics=metrics, **options)
 
     @property
     def precompute(self) -> bool:

@@ -158,8 +158,11 @@ class ItemDataset(Dataset[Any]):
                 with seeded_globals(int(np.random.SeedSequence((seed, i)).generate_state(1)[0])):
                     return self.tfm(x)
             return x
-        except DataError:
-            raise
+        except DataError as exc:
+            name = self.name(i)
+            if name.partition(", ")[2] in str(exc) and ", " in name:  # it says which file
+                raise
+            raise DataError(f"{name}: {exc}") from exc
         except Exception as exc:
             raise DataError(f"{self.name(i)} could not be loaded: {type(exc).__name__}: {exc}") from exc
 

@@ -73,6 +73,7 @@ from learnkit.train.optim import LayerOptimizer, set_lrs
 from learnkit.train.options import LearnerOptions, RunOptions
 from learnkit.train.penalties import l1_penalty, l2_penalty
 from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan
+from learnkit.train.players import Player
 from learnkit.train.recorder import ProgressTable, Recorder
 from learnkit.train.schedules import (
     CosAnneal,
@@ -134,6 +135,7 @@ __all__ = [
     "OutOfMemoryError",
     "Perplexity",
     "Plan",
+    "Player",
     "Precision",
     "Prep",
     "ProgressTable",

@@ -32,6 +32,10 @@ class Blend(Callback, ABC):
 
     def before_fit(self, run: Run) -> None:
         """Put a loss in place that blends, when training, the losses towards both targets."""
+        if len(run.players) > 1:
+            raise TypeError(
+                f"{type(self).__name__} blends the targets of one loss; with several players do it in theirs."
+            )
         if not isinstance(run.crit, BlendedLoss):
             run.crit = BlendedLoss(run)
         run.crit.blends.append(self)

@@ -76,7 +76,7 @@ class WeightDecaySchedule(Callback):
 
     def before_fit(self, run: Run) -> None:
         """Take the decay over from the optimizer."""
-        if run.opt is not self.lo.opt:
+        if all(player.opt is not self.lo.opt for player in run.players):
             raise ValueError("the schedule belongs to another optimizer: call `fit` with `layer_opt.opt`.")
         if run.n_epochs > len(self._steps):
             raise ValueError(
@@ -87,6 +87,8 @@ class WeightDecaySchedule(Callback):
     @torch.no_grad()
     def before_step(self, run: Run) -> None:
         """Shrink the weights that are about to be changed."""
+        if run.opt is not self.lo.opt:  # another player's turn
+            return
         wds = self.init_wds / np.sqrt(self._steps[run.epoch]) if self.norm_wds else self.init_wds
         if self.wds_sched_mult is not None:
             wds = wds * spread("wds_sched_mult", self.wds_sched_mult(self), len(wds), self.lo.layer_groups)

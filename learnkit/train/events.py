@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from learnkit.core.errors import user_stacklevel
 from learnkit.core.listing import check_list
 from learnkit.core.settable import check_known
+from learnkit.train.players import Player
 from learnkit.train.running import RunningLoss
 
 _FOREIGN = re.compile(r"on_(train|fit|epoch|batch|step|loss|backward|validation)_(begin|start|end)")
@@ -262,6 +263,9 @@ class Run:
     model : nn.Module
     opt : torch.optim.Optimizer
     crit : callable
+    player, players : Player, tuple of Player
+        Whose turn it is, and all of them; in most fits there is only one. Of several `opt` and `crit` are those of the one
+        whose turn it is, and the last one's loss is that of the validation.
     n_epochs : int
     epoch : int
         Counted from 0.
@@ -297,7 +301,7 @@ class Run:
 
     Parameters
     ----------
-    model, opt, crit, n_epochs, callbacks
+    model, opt, crit, n_epochs, callbacks, players
         As for `fit`, which makes the run.
 
     Examples
@@ -316,10 +320,13 @@ class Run:
         crit: Callable[[Any, Any], Tensor],
         n_epochs: int,
         callbacks: Sequence[Callback],
+        players: Sequence[Player] = (),
     ) -> None:
         self.model = model
         self.opt = opt
         self.crit = crit
+        self.players = tuple(players) or (Player("only", opt, crit),)
+        self.player = self.players[0]
         self.n_epochs = n_epochs
         self.epoch = 0
         self.batch = 0
@@ -354,6 +361,21 @@ class Run:
     def remark(self, text: str) -> None:
         """Say, once per fit, what may be meant but usually is not."""
         warnings.warn(text, stacklevel=user_stacklevel())
+
+    def begin_pass(self, *, training: bool, n_batches: int | None) -> None:
+        """Set out on a pass over training or validation data."""
+        self.training, self.n_batches, self.batch = training, n_batches, -1
+        if not training:
+            self.give_turn(self.players[-1])
+
+    def give_turn(self, player: Player) -> None:
+        """Go on with a player's optimizer and loss; where it is this player's turn already, those of a callback stay."""
+        if player is not self.player:
+            self.player, self.opt, self.crit = player, player.opt, player.crit
+
+    def forget_batch(self) -> None:
+        """Let go of the batch at hand, so that its memory can be used again."""
+        self.xs, self.y, self.pred, self.extra, self.loss = (), None, None, (), torch.zeros(())
 
     def emit(self, event: str) -> None:
         """Send an event to every callback, then let the widest cancel among them take effect."""

@@ -30,11 +30,13 @@ from learnkit.train.firstlook import FirstLook
 from learnkit.train.lazy import complete
 from learnkit.train.losses import Activation, Loss, check_activation, gets_whole, read
 from learnkit.train.measure import NO_BATCHES, Measure
+from learnkit.train.metric import Metric
 from learnkit.train.metrics import MetricLike, as_metrics, directions_of, figures_of
+from learnkit.train.players import Player, as_players, check_players
 from learnkit.train.recorder import ProgressTable
 from learnkit.train.resume import Checkpoints
 from learnkit.train.step import Forward, Step
-from learnkit.train.trainable import check_trains
+from learnkit.train.turns import Turns, loss_names
 
 __all__ = ["fit", "validate"]
 
@@ -56,11 +58,12 @@ def fit(
     model: nn.Module,
     data: Loaders,
     n_epochs: int,
-    opt: Optimizer,
-    crit: Loss,
+    opt: Optimizer | None = None,
+    crit: Loss | None = None,
     metrics: Sequence[MetricLike] | None = None,
     callbacks: Sequence[Callback] | None = None,
     *,
+    players: Sequence[Player] | None = None,
     precision: str = "fp32",
     accumulate: int = 1,
     clip: float | None = None,
@@ -97,6 +100,9 @@ def fit(
         computed over the whole validation set. A dict or a vector of numbers gets a column each.
     callbacks : sequence of Callback, optional
         In the order in which they shall hear events.
+    players : sequence of Player, optional
+        In place of `opt` and `crit`: parts of the model that are trained in turn, each by its own. The last one is what is
+        measured, by its `forward` and `crit`.
     precision : {"fp32", "bf16", "fp16"}, default "fp32"
         Arithmetic of the forward pass (`torch.autocast`); fp16 scales the loss. A device that cannot gets fp32 and a
         warning, one that can but slowly a warning; what it can is tried out.
@@ -121,7 +127,8 @@ def fit(
     Returns
     -------
     dict of str to float
-        Figures of the last epoch: `trn_loss` and `val_loss`, means over the items, and the metrics.
+        Figures of the last epoch: `trn_loss` and `val_loss`, means over the items, and the metrics. With several players
+        `trn_loss` is the last one's, and each has its own, `critic_loss` say.
 
     Raises
     ------
@@ -129,7 +136,7 @@ def fit(
         If a batch has no target, or there is no batch at all.
     TrainingError
         If model, loss and batch do not fit together; shapes and dtypes are named. If nothing would be trained: the
-        optimizer holds another model's parameters, or none that requires gradients.
+        optimizer holds another model's parameters, or none that requires gradients, or two players' the same ones.
     OutOfMemoryError
         If a batch does not fit into memory; the model can be used on.
 
@@ -147,37 +154,25 @@ def fit(
     """
     if not hasattr(data, "trn_dl") or not hasattr(data, "val_dl"):
         raise TypeError(f"`data` must be a DataBunch; got {type(data).__name__}. Write DataBunch('.', trn_dl, val_dl).")
-    if isinstance(crit, type):
-        raise TypeError(f"`crit` is the class {crit.__name__}; pass an instance, {crit.__name__}().")
+    players = as_players(players, opt, crit)
     n_epochs = int(check_positive("n_epochs", n_epochs, integer=True))
     accumulate = int(check_positive("accumulate", accumulate, integer=True))
     device = model_device(model)
     autocast = autocast_for(precision, device)
-    scaler = torch.amp.GradScaler(device.type, enabled=autocast.fp16)
-    if channels_last:
-        model.to(memory_format=torch.channels_last)
-    trn_dl = DeviceLoader(data.trn_dl, device, channels_last=channels_last, model=model)
-    val_dl = (
-        None if data.val_dl is None else DeviceLoader(data.val_dl, device, channels_last=channels_last, model=model)
-    )
-    n_trn, n_val = n_batches(data.trn_dl), 0 if data.val_dl is None else n_batches(data.val_dl)
-    if n_trn == 0 or (val_dl is not None and n_val == 0):
-        raise DataError(NO_BATCHES.format("training" if n_trn == 0 else "validation"))
-    complete(model, data.trn_dl)
+    trn_dl, val_dl = _on_device(model, data, device, channels_last=channels_last)
     target = getattr(data, "target", None)
     scorers = as_metrics(metrics, target=target)
     check_activation(activation)
-    reading = read(crit, target if isinstance(target, Target) else None, activation)
-    run = Run(model, opt, crit, n_epochs, [*check_callbacks(callbacks), *([ProgressTable()] if progress else ())])
+    shown = [*check_callbacks(callbacks), *([ProgressTable()] if progress else ())]
+    run = Run(model, players[0].opt, players[0].crit, n_epochs, shown, players)
     run.clip = clip
     run.resumed, first_epoch = (False, 0) if checkpoints is None else (checkpoints.resuming, checkpoints.first_epoch)
-    run.figures = ("trn_loss", *(("val_loss", *figures_of(scorers)) if val_dl is not None else ()))
-    run.higher_is_better = directions_of(scorers)
-    if remark := check_trains(model, opt, (crit, *run.callbacks)):
+    run.figures = ("trn_loss", *loss_names(run), *(("val_loss", *figures_of(scorers)) if val_dl is not None else ()))
+    run.higher_is_better = directions_of(scorers) | dict.fromkeys(loss_names(run), False)
+    if remark := check_players(model, players, run.callbacks):
         run.remark(remark)
-    forward = _forward(run, autocast, compile)
-    step = Step(run, forward, FirstLook(crit, reading, scorers), accumulate=accumulate, scaler=scaler)
-    measure = Measure(forward, scorers, reading)
+    turns, measure = _players_steps(run, autocast, compile, accumulate, scorers, target, activation)
+    n_trn, n_val = n_batches(data.trn_dl), 0 if data.val_dl is None else n_batches(data.val_dl)
     said = n_trn  # by the training loader; `None` once it turned out to be wrong
     batches: Iterator[tuple[int, Any]] = iter(())
 
@@ -189,21 +184,21 @@ def fit(
                     run.results = {}
                     run.emit("before_epoch")
                     with run.phase("train"):
-                        run.training, run.n_batches, run.batch = True, n_trn, -1
+                        run.begin_pass(training=True, n_batches=n_trn)
+                        turns.start_pass()
                         run.emit("before_train")
                         set_train_mode(model)
                         forget_state(model)  # what a recurrent model kept belongs to other texts
                         run.running_loss.start_epoch()
-                        step.start_pass()
                         if checkpoints is None:
                             batches = enumerate(trn_dl)
                         elif checkpoints.resuming:  # only now: before, the callbacks made what is put back here
-                            batches = checkpoints.restore(run, trn_dl, scaler)
+                            batches = checkpoints.restore(run, trn_dl, turns)
                         else:
-                            checkpoints.begin_epoch(run, trn_dl, scaler)
-                            batches = enumerate(trn_dl)
+                            batches = checkpoints.begin_epoch(run, trn_dl, turns)
                         for run.batch, (run.xs, run.y) in batches:
-                            with run.phase("batch"):
+                            step = turns.next()
+                            with run.phase("batch"), step:
                                 run.emit("before_batch")
                                 step.compute_loss()
                                 step.backward()
@@ -211,18 +206,13 @@ def fit(
                                 if step.is_due:
                                     step.update()
                             if checkpoints is not None and step.between_windows:  # gradients are in no checkpoint
-                                checkpoints.save_if_due(run, trn_dl, scaler)
-                        if run.batch < 0:
-                            raise DataError(NO_BATCHES.format("training"))
-                        if said not in (None, run.batch + 1):
-                            run.remark(_WRONG_LENGTH.format(said, run.batch + 1, run.epoch))
-                            said = None  # once
-                        if not step.between_windows:  # a short last window of a loader that does not know its length
-                            step.update()
-                    run.results["trn_loss"] = run.running_loss.epoch_mean()
+                                checkpoints.save_if_due(run, trn_dl, turns)
+                        said = _check_length(run, said)
+                        turns.end_pass()
+                    run.results |= turns.losses()
                     if val_dl is not None:
                         with run.phase("valid"):
-                            run.training, run.n_batches, run.batch = False, n_val, -1
+                            run.begin_pass(training=False, n_batches=n_val)
                             run.emit("before_valid")
                             run.results |= measure(run, val_dl)
     except BaseException as exc:
@@ -230,7 +220,7 @@ def fit(
         _clean_up(run, failed=True)
         if reason is None:
             raise
-        run.xs, run.y, run.pred, run.extra, run.loss = (), None, None, (), torch.zeros(())
+        run.forget_batch()
         batches = iter(())  # with the error, no batch and no loading process may stay in memory
         raise reason from exc
     _clean_up(run)
@@ -306,13 +296,62 @@ def validate(
     return run.results
 
 
+def _on_device(
+    model: nn.Module, data: Loaders, device: torch.device, *, channels_last: bool
+) -> tuple[DeviceLoader, DeviceLoader | None]:
+    """Return loaders that move their batches to the model, which gets the sizes of its lazy layers from the first."""
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    for name, dl in (("training", data.trn_dl), ("validation", data.val_dl)):
+        if dl is not None and n_batches(dl) == 0:
+            raise DataError(NO_BATCHES.format(name))
+    complete(model, data.trn_dl)
+    trn_dl, val_dl = (
+        None if dl is None else DeviceLoader(dl, device, channels_last=channels_last, model=model)
+        for dl in (data.trn_dl, data.val_dl)
+    )
+    return trn_dl, val_dl
+
+
+def _players_steps(
+    run: Run,
+    autocast: Autocast,
+    compile: bool | str,
+    accumulate: int,
+    scorers: Sequence[Metric],
+    target: Any,
+    activation: Activation | str | None,
+) -> tuple[Turns, Measure]:
+    """Return how each player is trained, and how the last one is measured."""
+    steps = []
+    for player in run.players:
+        run.give_turn(player)
+        forward = _forward(run, autocast, compile)
+        reading = read(run.crit, target if isinstance(target, Target) else None, activation)
+        look = FirstLook(run.crit, reading, scorers if player is run.players[-1] else ())
+        scaler = torch.amp.GradScaler(model_device(run.model).type, enabled=autocast.fp16)
+        steps.append(Step(run, player, forward, look, accumulate=accumulate, scaler=scaler))
+    run.give_turn(run.players[0])
+    return Turns(run, steps), Measure(forward, scorers, reading)
+
+
 def _forward(run: Run, autocast: Autocast, compile: bool | str = False) -> Forward:
     regularised = any(isinstance(callback, LossRegulariser) for callback in run.callbacks)
     whole = gets_whole(run.crit, run.model, regularised=regularised)
-    model = (
-        torch.compile(run.model, backend=compile if isinstance(compile, str) else "inductor") if compile else run.model
-    )
-    return Forward(model, run.crit, autocast, whole=whole)
+    call = run.player.forward or run.model
+    if compile:
+        call = torch.compile(call, backend=compile if isinstance(compile, str) else "inductor")
+    return Forward(call, run.crit, autocast, whole=whole)
+
+
+def _check_length(run: Run, said: int | None) -> int | None:
+    """Refuse a pass without batches, and remark, once, a length that is not what the training loader said it was."""
+    if run.batch < 0:
+        raise DataError(NO_BATCHES.format("training"))
+    if said in (None, run.batch + 1):
+        return said
+    run.remark(_WRONG_LENGTH.format(said, run.batch + 1, run.epoch))
+    return None
 
 
 def _clean_up(run: Run, *, failed: bool = False) -> None:
@@ -328,7 +367,8 @@ def _clean_up(run: Run, *, failed: bool = False) -> None:
             pass
         except BaseException as exc:
             errors.append(exc)
-    run.opt.zero_grad(set_to_none=True)
+    for player in run.players:
+        player.opt.zero_grad(set_to_none=True)
     if errors and not failed:
         raise errors[0]
 

@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from learnkit.store.archive import Archive, read_archive, write_archive
 from learnkit.store.model_state import load_model_state, model_state
 from learnkit.train.events import Callback, Run
 from learnkit.train.owned import load_state, owned, state_of, unkept
+from learnkit.train.players import Player
 from learnkit.train.recorder import ProgressTable
+from learnkit.train.turns import Turns
 
 __all__ = ["Checkpoints", "latest_checkpoint"]
 
@@ -149,21 +151,25 @@ class Checkpoints:
         if self.saved is not None:
             load_model_state(model, self.saved.weights, self.saved.state["model"], str(self.saved.path))
 
-    def begin_epoch(self, run: Run, dl: DeviceLoader, scaler: Any) -> None:
-        """Note where the random generators are before an epoch draws its order; take the first checkpoint of a fit."""
+    def begin_epoch(self, run: Run, dl: DeviceLoader, turns: Turns) -> Iterator[tuple[int, Any]]:
+        """Return the batches of an epoch, after a note of where the random generators are before it draws its order.
+
+        The first checkpoint of a fit is taken here.
+        """
         sources = generators(dl.dl)
         self._epoch_start = {"random": random_state(*sources), "loader": _loader_state(dl.dl)}
         if not self._kept:
-            self._begin(run, scaler, sources)
+            self._begin(run, turns, sources)
+        return enumerate(dl)
 
-    def restore(self, run: Run, dl: DeviceLoader, scaler: Any) -> Iterator[tuple[int, Any]]:
+    def restore(self, run: Run, dl: DeviceLoader, turns: Turns) -> Iterator[tuple[int, Any]]:
         """Put everything back to where the checkpoint was taken, and return the batches that are left of its epoch."""
         saved = self.saved
         if saved is None:
             raise CheckpointError("this fit does not go on from a checkpoint, so there is nothing to put back.")
         self.saved = None  # the epochs that follow are begun as usual
         state, first, sources = saved.state, int(saved.state["batch"]), generators(dl.dl)
-        self._restore(run, saved, scaler)
+        self._restore(run, saved, turns)
         self._epoch_start = state["epoch_start"]
         if self._epoch_start["loader"] is not None:
             dl.dl.set_state(self._epoch_start["loader"])  # type: ignore[attr-defined]
@@ -182,7 +188,7 @@ class Checkpoints:
         except (KeyError, TypeError, ValueError, RuntimeError) as exc:
             raise CheckpointError(f"the random generators in {file} are not those of this fit: {exc!r}.") from exc
 
-    def save_if_due(self, run: Run, dl: DeviceLoader, scaler: Any) -> None:
+    def save_if_due(self, run: Run, dl: DeviceLoader, turns: Turns) -> None:
         """Take a checkpoint, if enough batches or time have passed since the last one.
 
         One that cannot be written (a full disk) is reported and left; those before stay, and the training goes on.
@@ -191,16 +197,16 @@ class Checkpoints:
         if time.monotonic() < self._due_time if by_time else len(run.running_loss) < self._due_batch:
             return
         try:
-            self._save(run, scaler, generators(dl.dl))
+            self._save(run, turns, generators(dl.dl))
         except OSError as exc:
             warnings.warn(f"the checkpoint could not be written ({exc}); the one before is still there.", stacklevel=3)
         self._plan(run)
 
-    def _begin(self, run: Run, scaler: Any, sources: list[torch.Generator]) -> None:
+    def _begin(self, run: Run, turns: Turns, sources: list[torch.Generator]) -> None:
         """Take the first checkpoint of a fit, before its first batch: what cannot work shows now, not after hours."""
         earlier = _files(self.folder)
         try:
-            self._save(run, scaler, sources)
+            self._save(run, turns, sources)
         except OSError as exc:
             raise CheckpointError(f"no checkpoint can be written into {self.folder}: {exc}.") from exc
         for file in [*earlier, *_unfinished(self.folder)]:
@@ -220,7 +226,7 @@ class Checkpoints:
         else:
             self._due_batch = (len(run.running_loss) // self.every + 1) * self.every
 
-    def _save(self, run: Run, scaler: Any, sources: list[torch.Generator]) -> None:
+    def _save(self, run: Run, turns: Turns, sources: list[torch.Generator]) -> None:
         tensors, model = model_state(run.model)
         state = {
             "fit": self._fit,
@@ -232,8 +238,7 @@ class Checkpoints:
             "batch": run.batch + 1,
             "setting": _setting(run),
             "model": model,
-            "optimizer": run.opt.state_dict(),
-            "scaler": scaler.state_dict(),
+            **turns.state_dict(),
             "run": {"clip": run.clip, "results": run.results, "running_loss": run.running_loss.state_dict()},
             "callbacks": [callback.state_dict() for callback in _callbacks(run)],
             "owned": [{name: state_of(part) for name, part in parts.items()} for parts in _owned(run)],
@@ -247,18 +252,17 @@ class Checkpoints:
             old.unlink(missing_ok=True)
         del self._kept[: -self.keep]
 
-    def _restore(self, run: Run, saved: Archive, scaler: Any) -> None:
+    def _restore(self, run: Run, saved: Archive, turns: Turns) -> None:
         state = saved.state
         check_same_setting(state["setting"], _setting(run), saved.path)
         load_model_state(run.model, saved.weights, state["model"], str(saved.path))
         try:
-            run.opt.load_state_dict(state["optimizer"])
-            scaler.load_state_dict(state["scaler"])
+            turns.load_state_dict(state)
             run.clip, run.results = state["run"]["clip"], state["run"]["results"]
             run.running_loss.load_state_dict(state["run"]["running_loss"])
             for callback, own in zip(_callbacks(run), state["callbacks"], strict=True):
                 callback.load_state_dict(own)
-            for parts, own in zip(_owned(run), state.get("owned", [{}] * (len(run.callbacks) + 1)), strict=False):
+            for parts, own in zip(_owned(run), state.get("owned", ()), strict=False):
                 for name, part in parts.items() if own else ():
                     load_state(part, own[name])
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as exc:
@@ -335,9 +339,17 @@ def _setting(run: Run) -> dict[str, Any]:
         "n_epochs": run.n_epochs,
         "n_batches": run.n_batches,
         "figures": list(run.figures),
-        "optimizer": type(run.opt).__name__,
+        "optimizer": _optimizers(run.players),
         "callbacks": [type(callback).__name__ for callback in _callbacks(run)],
     }
+
+
+def _optimizers(players: Sequence[Player]) -> str:
+    names = [type(player.opt).__name__ for player in players]
+    pairs = zip(players, names, strict=True)
+    return (
+        names[0] if len(names) == 1 else ", ".join(f"{name} of {one.name}, {one.steps} a turn" for one, name in pairs)
+    )
 
 
 def _callbacks(run: Run) -> list[Any]:
@@ -345,10 +357,10 @@ def _callbacks(run: Run) -> list[Any]:
 
 
 def _owned(run: Run) -> list[dict[str, Any]]:
-    """Return what has a state of its own: first of the loss, then of each callback that does not say itself what is kept."""
+    """Return what has a state of its own: of each loss, then of each callback that does not say itself what is kept."""
     foreign = _of_the_fit(run)
     return [
-        owned(run.crit, foreign),
+        *(owned(run.crit if player is run.player else player.crit, foreign) for player in run.players),
         *(owned(callback, foreign) if _keeps_by_itself(callback) else {} for callback in _callbacks(run)),
     ]
 
@@ -359,8 +371,8 @@ def _keeps_by_itself(callback: Any) -> bool:
 
 
 def _of_the_fit(run: Run) -> set[int]:
-    """Return the `id` of what a checkpoint holds in another place: the model with its layers, the optimizer."""
-    own = [*run.model.modules(), *run.model.parameters(), run.opt, *run.callbacks]
+    """Return the `id` of what a checkpoint holds in another place: the model with its layers, the optimizers."""
+    own = [*run.model.modules(), *run.model.parameters(), *(player.opt for player in run.players), *run.callbacks]
     return {id(x) for x in own}
 
 

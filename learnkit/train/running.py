@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ class RunningLoss:
         self._read: list[float] = []
         self._pending: list[Tensor] = []
         self._sizes: list[int] = []
+        self._players: list[int] = []
         self._epoch_start = 0
         self._average, self._weight = 0.0, 0.0
 
@@ -40,9 +42,10 @@ class RunningLoss:
         """Begin a new `epoch_mean`."""
         self._epoch_start = len(self)
 
-    def add(self, loss: Tensor, n_items: int = 1) -> None:
-        """Take note of the loss of one batch."""
+    def add(self, loss: Tensor, n_items: int = 1, player: int = 0) -> None:
+        """Take note of the loss of one batch, and of the number of the player that learnt from it."""
         self._sizes.append(n_items)
+        self._players.append(player)
         if loss.device.type == "cpu" and not self._pending:  # reading it waits for nothing
             self._note(loss.item())
         else:
@@ -67,6 +70,7 @@ class RunningLoss:
         return {
             "losses": list(self.read()),
             "sizes": list(self._sizes),
+            **({"players": list(self._players)} if any(self._players) else {}),
             "epoch_start": self._epoch_start,
             "average": (self._average, self._weight),
         }
@@ -74,14 +78,16 @@ class RunningLoss:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
         self._read, self._sizes, self._pending = state["losses"], state["sizes"], []
+        self._players = state.get("players", [0] * len(self._sizes))
         self._epoch_start, (self._average, self._weight) = state["epoch_start"], state["average"]
 
     def smooth(self) -> float:
         """Exponentially weighted average of the losses, without the bias of its start at zero."""
         return self._average / self._weight if self.read() else math.nan
 
-    def epoch_mean(self) -> float:
-        """Mean loss per item since `start_epoch`."""
-        losses, sizes = self.read()[self._epoch_start :], self._sizes[self._epoch_start :]
-        total = sum(sizes)
-        return sum(loss * n for loss, n in zip(losses, sizes, strict=True)) / total if total else math.nan
+    def epoch_mean(self, player: int = 0) -> float:
+        """Mean loss per item since `start_epoch`, in the turns of a player."""
+        batches = zip(self.read(), self._sizes, self._players, strict=True)
+        own = [(loss, n) for loss, n, whose in islice(batches, self._epoch_start, None) if whose == player]
+        total = sum(n for _, n in own)
+        return sum(loss * n for loss, n in own) / total if total else math.nan

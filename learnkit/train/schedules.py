@@ -325,7 +325,7 @@ class ScheduleRates(Callback):
 
     def before_fit(self, run: Run) -> None:
         """Start with the first cycle, and check that the fit uses this optimizer."""
-        if run.opt is not self.lo.opt:
+        if all(player.opt is not self.lo.opt for player in run.players):
             raise ValueError("the schedule belongs to another optimizer: call `fit` with `lo.opt`.")
         self.cycle, self.cycle_batch, self.cycle_nb = 0, 0, self.nb
         self.epoch_batch, self.epoch_nb = 0, None

@@ -7,7 +7,7 @@ any other whose `step` cannot do without a closure) are here; the order of thing
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from learnkit.train.events import Run
 from learnkit.train.explain import MISFIT, from_outside, loss_misfit, model_misfit, no_gradient, no_number
 from learnkit.train.firstlook import FirstLook
 from learnkit.train.losses import Loss, TrainingOutput, aligner, split_output
+from learnkit.train.players import Player
+from learnkit.train.trainable import parameters
 
 __all__ = ["Closure", "Forward", "Step"]
 
@@ -31,7 +33,7 @@ class Forward:
     Parameters
     ----------
     model : callable
-        The model, compiled or not.
+        The model, compiled or not, or what a player calls in its place.
     crit : callable
         The loss of the fit, which says how a target is brought beside a prediction.
     autocast : Autocast
@@ -79,11 +81,12 @@ class Forward:
 
 
 class Step:
-    """From batches to steps of the optimizer: one for each batch, or for each window of `accumulate` batches.
+    """From a player's batches to steps of its optimizer: one for each batch, or for each window of `accumulate` batches.
 
     Parameters
     ----------
     run : Run
+    player : Player
     forward : Forward
     look : FirstLook
     accumulate : int
@@ -92,14 +95,35 @@ class Step:
     """
 
     def __init__(
-        self, run: Run, forward: Forward, look: FirstLook, *, accumulate: int, scaler: torch.amp.GradScaler
+        self,
+        run: Run,
+        player: Player,
+        forward: Forward,
+        look: FirstLook,
+        *,
+        accumulate: int,
+        scaler: torch.amp.GradScaler,
     ) -> None:
-        self.run, self.forward, self.look, self.accumulate, self.scaler = run, forward, look, accumulate, scaler
+        self.run, self.player, self.forward, self.look = run, player, forward, look
+        self.accumulate, self.scaler = accumulate, scaler
+        self.number = run.players.index(player)
+        self._others = [other for other in run.players if other is not player]
+        self._resting: list[nn.Parameter] = []
         self.waiting = 0  # batches whose gradients wait for the next step
         self._first, self._weight = 1, 0.0  # items in the first of them, and in all of them as a multiple of that
         fp16 = scaler.is_enabled()
-        closure = Closure(run, forward, accumulate=accumulate, fp16=fp16) if wants_closure(run.opt) else None
+        closure = Closure(run, forward, accumulate=accumulate, fp16=fp16) if wants_closure(player.opt) else None
         self._closure = closure
+
+    def __enter__(self) -> None:
+        """For a batch, let the parameters of the other players need no gradient."""
+        self._resting = [p for other in self._others for p in parameters(other.opt) if p.requires_grad]
+        for p in self._resting:
+            p.requires_grad_(False)
+
+    def __exit__(self, *error: object) -> None:
+        for p in self._resting:
+            p.requires_grad_(True)
 
     @property
     def between_windows(self) -> bool:
@@ -110,10 +134,6 @@ class Step:
     def is_due(self) -> bool:
         """Whether the window is full, or the pass at its end as far as its length is known."""
         return self.waiting == self.accumulate or self.run.batch + 1 == self.run.n_batches
-
-    def start_pass(self) -> None:
-        """Forget what a pass before may have left."""
-        self.waiting = 0
 
     def compute_loss(self) -> None:
         """Run model and loss on the batch at hand, before the first of a window without gradients."""
@@ -126,7 +146,7 @@ class Step:
         """Add the gradients of the batch to those that wait."""
         run = self.run
         loss, n = run.loss, batch_len(run.xs, run.y)
-        run.running_loss.add(loss, n)
+        run.running_loss.add(loss, n, self.number)
         if self.accumulate > 1:  # a batch counts by its items, relative to the window's first
             self._first, self._weight = (self._first, self._weight) if self.waiting else (max(n, 1), 0.0)
             self._weight += n / self._first
@@ -143,8 +163,7 @@ class Step:
             for p in parameters(run.opt):
                 if p.grad is not None:
                     p.grad.div_(self._weight)
-        if run.clip is not None:
-            nn.utils.clip_grad_norm_(parameters(run.opt), run.clip)
+        clip_gradients(run)
         try:
             run.emit("before_step")
             make_step(self.scaler, run.opt, self._closure)
@@ -231,11 +250,12 @@ class Closure:
         with torch.enable_grad():
             self.forward(self.run)
             self.run.loss.backward()
-        if self.run.clip is not None:
-            nn.utils.clip_grad_norm_(parameters(self.run.opt), self.run.clip)
+        clip_gradients(self.run)
         return self.run.loss
 
 
-def parameters(opt: Optimizer) -> Iterable[Any]:
-    """Return the parameters of all groups."""
-    return (p for group in opt.param_groups for p in group["params"])
+def clip_gradients(run: Run) -> None:
+    """Scale the gradients of the player whose turn it is down to its norm, or to that of the fit."""
+    clip = run.clip if run.player.clip is None else run.player.clip
+    if clip is not None:
+        nn.utils.clip_grad_norm_(parameters(run.opt), clip)

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from learnkit.core.errors import TrainingError
 
-__all__ = ["check_trains", "owned_parameters"]
+__all__ = ["check_trains", "owned_parameters", "parameters"]
 
 
 def check_trains(model: nn.Module, opt: Optimizer, others: Iterable[Any] = ()) -> str | None:
@@ -38,7 +38,7 @@ def check_trains(model: nn.Module, opt: Optimizer, others: Iterable[Any] = ()) -
     if not isinstance(opt, Optimizer):
         hint = " Pass its `.opt`." if isinstance(getattr(opt, "opt", None), Optimizer) else ""
         raise TypeError(f"`opt` must be a torch optimizer over the model's parameters; got {type(opt).__name__}.{hint}")
-    held = [p for group in opt.param_groups for p in group["params"]]
+    held = list(parameters(opt))
     own = {id(p): p for p in model.parameters()}
     known = {**own, **{id(p): p for other in others for p in owned_parameters(other)}}
     name = type(model).__name__
@@ -65,6 +65,11 @@ def check_trains(model: nn.Module, opt: Optimizer, others: Iterable[Any] = ()) -
         f"{len(strange)} parameter(s) in the optimizer are not the model's, and {len(left_out)} of the model's are not in the "
         f"optimizer and will not be trained: {shown}. If a layer was replaced, make the optimizer after that."
     )
+
+
+def parameters(opt: Optimizer) -> Iterable[Any]:
+    """Return the parameters of all groups."""
+    return (p for group in opt.param_groups for p in group["params"])
 
 
 def owned_parameters(owner: Any) -> Iterable[Tensor]:

@@ -214,5 +214,6 @@ class ReduceOnPlateau(Watch):
         self.improved(run)
         if self.waited >= self.patience:
             self.waited = 0
-            for group in run.opt.param_groups:
-                group["lr"] = max(group["lr"] * self.factor, min(self.min_lr, group["lr"]))
+            for player in run.players:
+                for group in player.opt.param_groups:
+                    group["lr"] = max(group["lr"] * self.factor, min(self.min_lr, group["lr"]))

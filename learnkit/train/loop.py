@@ -9,6 +9,7 @@ hand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -306,11 +307,8 @@ def _on_device(
         if dl is not None and n_batches(dl) == 0:
             raise DataError(NO_BATCHES.format(name))
     complete(model, data.trn_dl)
-    trn_dl, val_dl = (
-        None if dl is None else DeviceLoader(dl, device, channels_last=channels_last, model=model)
-        for dl in (data.trn_dl, data.val_dl)
-    )
-    return trn_dl, val_dl
+    moved = partial(DeviceLoader, device=device, channels_last=channels_last, model=model)
+    return moved(data.trn_dl), None if data.val_dl is None else moved(data.val_dl)
 
 
 def _players_steps(

@@ -117,9 +117,10 @@ class Step:
 
     def __enter__(self) -> None:
         """For a batch, let the parameters of the other players need no gradient."""
-        self._resting = [p for other in self._others for p in parameters(other.opt) if p.requires_grad]
-        for p in self._resting:
-            p.requires_grad_(False)
+        if self._others:
+            self._resting = [p for other in self._others for p in parameters(other.opt) if p.requires_grad]
+            for p in self._resting:
+                p.requires_grad_(False)
 
     def __exit__(self, *error: object) -> None:
         for p in self._resting:

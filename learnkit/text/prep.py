@@ -152,7 +152,10 @@ class StreamPrep(FieldPrep):
         DataError
             If a text has no token.
         """
-        return list(self._batches(texts_of(items, "texts")))
+        texts = texts_of(items, "texts")
+        if not texts:
+            raise DataError("there is no text to go on with: the list is empty.")
+        return list(self._batches(texts))
 
     def _batches(self, texts: list[str]) -> Iterator[tuple[Tensor, Tensor]]:
         for i, text in enumerate(texts):

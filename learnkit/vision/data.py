@@ -22,7 +22,7 @@ from learnkit.data.targets import Category, Real, Target
 from learnkit.vision.bunch import ImageBunch
 from learnkit.vision.dataset import ImageDataset, is_torchvision
 from learnkit.vision.folders import labelled_files, unlabelled_files
-from learnkit.vision.images import readable
+from learnkit.vision.images import one_array, readable
 from learnkit.vision.labels import Labelled, Mistakes, labels_from_array, read_table
 
 if TYPE_CHECKING:
@@ -420,7 +420,7 @@ class ImageClassifierData(ImageBunch):
         target: Any = None
         for name, (x, y) in parts.items():
             labelled = _numbers(y) if continuous else labels_from_array(y, classes, where=f"the targets of `{name}`")
-            pictures = _one_array(x, name)
+            pictures = one_array(x, name)
             if len(pictures) != len(labelled.labels):
                 raise DataError(
                     f"`{name}` must hold one target per picture: got {len(pictures)} pictures, "
@@ -485,21 +485,6 @@ def _categories(labels: Sequence[Any], where: object) -> Category:
         only = f"only {names[0]!r}" if names else "no picture that can be read"
         raise DataError(f"a classifier needs pictures of at least two classes; {where} has {only}.")
     return Category(names)
-
-
-def _one_array(x: Any, name: str) -> NDArray[Any]:
-    """Return pictures as one array, or say that they have no one size."""
-    try:
-        pictures = np.asarray(x)
-    except ValueError as exc:
-        sizes = sorted({str(np.shape(picture)) for picture in x})
-        raise DataError(
-            f"the pictures of `{name}` must have one shape to be an array; there are {', '.join(sizes[:4])}. Resize them, or "
-            "save them as files and use `from_paths` or `from_names_and_array`."
-        ) from exc
-    if not pictures.ndim:
-        raise DataError(f"`{name}` must be a pair (pictures, targets); its pictures are {type(x).__name__} {x!r:.60}.")
-    return pictures
 
 
 def _floats(x: NDArray[Any]) -> torch.Tensor:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "Picture",
     "find_pictures",
+    "one_array",
     "open_image",
     "picture_name",
     "read_rgb",
@@ -354,3 +355,18 @@ def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], what: str
     quiet = True if os.environ.get("LEARNKIT_PROGRESS", "1") == "0" else None  # None: only in a terminal
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(tqdm(pool.map(work, items), total=len(items), desc=what, disable=quiet, leave=False))
+
+
+def one_array(x: Any, name: str) -> NDArray[Any]:
+    """Return pictures as one array, or say that they have no one size."""
+    try:
+        pictures = np.asarray(x)
+    except ValueError as exc:
+        sizes = sorted({str(np.shape(picture)) for picture in x})
+        raise DataError(
+            f"the pictures of `{name}` must have one shape to be an array; there are {', '.join(sizes[:4])}. Resize them, or "
+            "save them as files."
+        ) from exc
+    if not pictures.ndim:
+        raise DataError(f"`{name}` must be a pair (pictures, targets); its pictures are {type(x).__name__} {x!r:.60}.")
+    return pictures

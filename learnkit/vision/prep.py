@@ -16,6 +16,7 @@ from learnkit.data.prep import NotInFile, Prep, titles_of
 from learnkit.vision import augment as augments
 from learnkit.vision.augment import Augment
 from learnkit.vision.dataset import ImageDataset
+from learnkit.vision.images import one_array
 from learnkit.vision.transforms import ImageTransforms
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ImagePrep(Prep):
 
         Parameters
         ----------
-        items : path-like, bytes or binary file, or an iterable of them; array of shape (H, W, 3) or (n, H, W, 3)
+        items : path-like, bytes or binary file, or an iterable of them; array of shape (H, W, 3) or (n, H, W, 3), or a list of arrays
             Files, or what is in them; a single one counts as a list of one.
         bs : int, optional
             64 by default.
@@ -63,6 +64,8 @@ class ImagePrep(Prep):
         DataError
             If there is none. One that cannot be read is named when its turn comes.
         """
+        if isinstance(items, list | tuple) and len(items) and isinstance(items[0], np.ndarray):
+            items = one_array(items, "items")
         if isinstance(items, np.ndarray) and (items.ndim == 2 or (items.ndim == 3 and items.shape[-1] == 3)):
             items = items[None]  # one picture is no list of its rows
         if not isinstance(items, Iterable | os.PathLike) and not hasattr(items, "read"):

@@ -26,7 +26,7 @@ ROWS = pd.DataFrame({"State": ["HE", "BY", None], "Km": [0.0, 1.5, 3.0]})
 
 def open_earlier(name: str) -> Any:
     models = {"pictures": nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), "plain": nn.Linear(3, 2)}
-    options = {"model": models[name]} if name in models else {}
+    options: dict[str, Any] = {"model": models[name]} if name in models else {}
     learn = load_learner(FILES / f"{name}.learnkit", **options)
     if name in ("texts", "stream"):  # how texts were split is code, which is given back
         learn.data.field = Field.from_dict(learn.field.to_dict(), str.split)
@@ -70,9 +70,7 @@ def test_written_again_it_says_the_same(file: Path, tmp_path: Path) -> None:
     """What is exported today of a learner that was opened opens too, with the same preparation, model and weights."""
     first: Learner = open_earlier(file.stem)
     again = first.export(tmp_path / file.name)
-    options = {"model": type(first.model)} if first.spec is None else {}
-    if first.spec is None:
-        options = {"model": open_earlier(file.stem).model}
+    options: dict[str, Any] = {} if first.spec else {"model": open_earlier(file.stem).model}
     second = load_learner(again, **options)
     assert all(torch.equal(x, second.model.state_dict()[name]) for name, x in first.model.state_dict().items())
     assert first.spec == second.spec

@@ -69,6 +69,7 @@ def table(folder: Path, *, other: bool = False) -> Learner:
     states = ["HE", "BY", "XX" if other else "SH", "NI"] * 10
     df = pd.DataFrame({"State": states, "Km": np.arange(40) * 1.5, "Sales": np.arange(40.0)})
     x, y, _, _ = proc_df(df, "Sales", do_scale=True)
+    assert y is not None
     return ColumnarModelData.from_data_frame(folder, range(30, 40), x, y, bs=8).get_learner(szs=[6])
 
 
@@ -149,9 +150,10 @@ def one_of(items: Any, i: int) -> Any:
 
 
 def test_batches_and_results_are_shown(kind: Kind, learn: Learner) -> None:
-    for shown in (learn.data.show_batch(), learn.data.show_batch(is_val=True), learn.show_results()):
+    everything: list[Any] = [learn.data.show_batch(), learn.data.show_batch(is_val=True), learn.show_results()]
+    for shown in everything:
         assert isinstance(shown, kind.shown)
-        assert len(shown.axes if isinstance(shown, Figure) else shown) > 0
+        assert shown.axes if isinstance(shown, Figure) else len(shown)
     results = learn.show_results(2)
     if isinstance(results, pd.DataFrame):
         assert list(results.columns[-2:]) == ["label", "predicted"]

@@ -93,6 +93,16 @@ class CollabFilterData(DataBunch):
         self._seen: Interactions | None = None
         self._held_out: Interactions | None = None
 
+    def labels(self, xs: tuple[Any, ...], y: Any) -> list[Any]:
+        """Return the ratings; where there are none, that the item was taken."""
+        return ["taken"] * len(y) if isinstance(self.target, Preference) else super().labels(xs, y)
+
+    def answers(self, xs: tuple[Any, ...], preds: NDArray[Any]) -> list[Any]:
+        """Return the ratings that are predicted; where there are none, the scores, of which only the order says anything."""
+        if not isinstance(self.target, Preference):
+            return super().answers(xs, preds)
+        return [f"{score:.3g}" for score in preds.reshape(len(preds), -1)[:, 0]]  # beside those drawn from the others
+
     @property
     def prep(self) -> RatingPrep:
         """How users and items become codes."""

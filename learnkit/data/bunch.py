@@ -184,6 +184,11 @@ class DataBunch(Settable):
         """Return the encoded targets of a batch as a person reads them, one per item."""
         return [y_i if self.target is None else self.target.label(y_i) for y_i in to_np(y)]
 
+    def answers(self, xs: tuple[Any, ...], preds: NDArray[Any]) -> list[Any]:
+        """Return the predictions for a batch as a person reads them, one per item."""
+        target = self.target
+        return list(preds) if target is None else self.labels(xs, target.encode(target.decode(preds)))
+
     def first_batch(self, is_val: bool = False) -> tuple[tuple[Any, ...], Any]:
         """Return the first batch `(xs, y)` of the training or the validation set; the random generators stay where they are."""
         dl = self.val_dl if is_val else self.trn_dl

@@ -900,8 +900,7 @@ class Learner(Settable):
         """
         prep = known_prep(self.prep, "results cannot be shown")
         xs, y = self.data.first_batch(is_val=True)
-        preds, target = self._predict([(xs, y)]).preds, self.data.target
-        said = list(preds) if target is None else self.data.labels(xs, target.encode(target.decode(preds)))
+        said = self.data.answers(xs, self._predict([(xs, y)]).preds)
         return prep.show(xs, n, {"label": self.data.labels(xs, y), "predicted": said})
 
     def _decode(self, preds: NDArray[Any]) -> list[Any]:

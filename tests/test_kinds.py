@@ -152,8 +152,8 @@ def one_of(items: Any, i: int) -> Any:
 def test_batches_and_results_are_shown(kind: Kind, learn: Learner) -> None:
     everything: list[Any] = [learn.data.show_batch(), learn.data.show_batch(is_val=True), learn.show_results()]
     for shown in everything:
-        assert isinstance(shown, kind.shown)
         assert shown.axes if isinstance(shown, Figure) else len(shown)
+        assert isinstance(shown, kind.shown)
     results = learn.show_results(2)
     if isinstance(results, pd.DataFrame):
         assert list(results.columns[-2:]) == ["label", "predicted"]

@@ -159,11 +159,8 @@ def fit(
     n_epochs = int(check_positive("n_epochs", n_epochs, integer=True))
     accumulate = int(check_positive("accumulate", accumulate, integer=True))
     device = model_device(model)
-    autocast = autocast_for(precision, device)
     trn_dl, val_dl = _on_device(model, data, device, channels_last=channels_last)
-    target = getattr(data, "target", None)
-    scorers = as_metrics(metrics, target=target)
-    check_activation(activation)
+    scorers = as_metrics(metrics, target=getattr(data, "target", None))
     shown = [*check_callbacks(callbacks), *([ProgressTable()] if progress else ())]
     run = Run(model, players[0].opt, players[0].crit, n_epochs, shown, players)
     run.clip = clip
@@ -172,7 +169,7 @@ def fit(
     run.higher_is_better = directions_of(scorers) | dict.fromkeys(loss_names(run), False)
     if remark := check_players(model, players, run.callbacks):
         run.remark(remark)
-    turns, measure = _players_steps(run, autocast, compile, accumulate, scorers, target, activation)
+    turns, measure = _make_steps(run, data, scorers, activation, precision, compile, accumulate)
     n_trn, n_val = n_batches(data.trn_dl), 0 if data.val_dl is None else n_batches(data.val_dl)
     said = n_trn  # by the training loader; `None` once it turned out to be wrong
     batches: Iterator[tuple[int, Any]] = iter(())
@@ -311,23 +308,25 @@ def _on_device(
     return moved(data.trn_dl), None if data.val_dl is None else moved(data.val_dl)
 
 
-def _players_steps(
+def _make_steps(
     run: Run,
-    autocast: Autocast,
+    data: Loaders,
+    scorers: Sequence[Metric],
+    activation: Activation | str | None,
+    precision: str,
     compile: bool | str,
     accumulate: int,
-    scorers: Sequence[Metric],
-    target: Any,
-    activation: Activation | str | None,
 ) -> tuple[Turns, Measure]:
     """Return how each player is trained, and how the last one is measured."""
-    steps = []
+    check_activation(activation)
+    device, target, steps = model_device(run.model), getattr(data, "target", None), []
+    autocast = autocast_for(precision, device)
     for player in run.players:
         run.give_turn(player)
         forward = _forward(run, autocast, compile)
         reading = read(run.crit, target if isinstance(target, Target) else None, activation)
         look = FirstLook(run.crit, reading, scorers if player is run.players[-1] else ())
-        scaler = torch.amp.GradScaler(model_device(run.model).type, enabled=autocast.fp16)
+        scaler = torch.amp.GradScaler(device.type, enabled=autocast.fp16)
         steps.append(Step(run, player, forward, look, accumulate=accumulate, scaler=scaler))
     run.give_turn(run.players[0])
     return Turns(run, steps), Measure(forward, scorers, reading)

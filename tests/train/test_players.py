@@ -29,6 +29,7 @@ from learnkit import (
     fit,
     seed_everything,
 )
+from learnkit.core.precision import Autocast
 from learnkit.store.archive import read_archive
 from learnkit.train.resume import Checkpoints, latest_checkpoint
 from tests.train.helpers import assert_same, differs, snapshot
@@ -318,10 +319,34 @@ def test_each_player_has_its_own_clip() -> None:
     class Look(Callback):
         def before_step(self, run: Any) -> None:
             held = [p.grad for group in run.opt.param_groups for p in group["params"]]
-            norms[run.player.name] = max(norms.get(run.player.name, 0), float(torch.stack([g.norm() for g in held]).norm()))
+            norms[run.player.name] = max(
+                norms.get(run.player.name, 0), float(torch.stack([g.norm() for g in held]).norm())
+            )
 
     fit_gan(gan, 1, players=players(gan, clip=1e-3), clip=1e-4, callbacks=[Look()])
     assert norms == {"critic": pytest.approx(1e-3, rel=1e-2), "generator": pytest.approx(1e-4, rel=1e-2)}
+
+
+def test_each_player_has_its_own_scale_of_fp16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scaled = Autocast(torch.device("cpu"), None)
+    scaled.fp16 = True  # fp32 with scaled losses: the weights are the same
+    monkeypatch.setattr("learnkit.train.loop.autocast_for", lambda *_: scaled)
+    ours, theirs = make_gan(), make_gan()
+    fit_gan(ours)
+    by_hand(theirs, 3)
+    assert_same(ours, theirs)
+
+    def too_large(pred: Any, y: Any) -> Tensor:
+        return critic_loss(pred, y) * 1e36
+
+    gan = make_gan()
+    generator = players(gan)[1]
+    own = [Player("critic", optimizers(gan)[0], too_large, gan.both), generator]
+    fit_gan(gan, 1, players=own, checkpoints=Checkpoints(tmp_path, every=1))
+    file = latest_checkpoint(tmp_path)
+    assert file is not None
+    state = read_archive(file, "checkpoint").state
+    assert state["scaler"]["scale"] < state["others"][0]["scaler"]["scale"] == 2.0**16
 
 
 class Killed(BaseException):

@@ -374,8 +374,11 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, kill: int, accumulate: int
 
     def train(gan: GAN, at: int, checkpoints: Checkpoints | None = None) -> tuple[dict[str, float], list[str], Any]:
         diary, own = Diary(), players(gan)
-        kept = {"players": own, "callbacks": [kill_at(at), diary], "accumulate": accumulate, "checkpoints": checkpoints}
-        results = fit(gan, DataBunch(".", make[shuffled]()), 4, progress=False, **kept)
+        data, callbacks = DataBunch(".", make[shuffled]()), [kill_at(at), diary]
+        results = fit(
+            gan, data, 4, None, None, None, callbacks,
+            players=own, progress=False, accumulate=accumulate, checkpoints=checkpoints,
+        )  # fmt: skip
         return results, diary.turns, [player.opt.state_dict() for player in own]
 
     seed_everything(3)
@@ -423,6 +426,7 @@ def test_what_cannot_be_is_said_in_words() -> None:
     gan = make_gan()
     critic, generator = players(gan)
     opt = optim.Adam(gan.critic.parameters())
+    no_optimizer: Any = nn.Linear(1, 1)
     for given, error, words in (
         ([], TypeError, "must hold one `Player` or more"),
         (critic, TypeError, "`players` must be a list of players"),
@@ -439,10 +443,10 @@ def test_what_cannot_be_is_said_in_words() -> None:
             "player 'b': the optimizer holds 2",
         ),
         (
-            [critic, Player("b", nn.Linear(1, 1), generator_loss)],
+            [critic, Player("b", no_optimizer, generator_loss)],
             TypeError,
             "player 'b': `opt` must be a torch optimizer",
-        ),  # type: ignore[arg-type]
+        ),
     ):
         with pytest.raises(error, match=words):
             fit_gan(gan, players=given)

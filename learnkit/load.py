@@ -92,7 +92,7 @@ def load_learner(
     >>> trn = pd.DataFrame({"State": ["HE", "BY"] * 50, "Km": range(100), "Sales": range(100)})
     >>> df, y, nas, mapper = proc_df(trn, "Sales")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     learn = ColumnarModelData.from_data_frame(folder, None, df, y, bs=16).get_learner()
+    ...     learn = ColumnarModelData.from_data_frame(folder, False, df, y, bs=16).get_learner()
     ...     again = load_learner(learn.export(f"{folder}/sales"))
     >>> bool((learn.predict_df(trn) == again.predict_df(trn)).all())
     True

@@ -12,7 +12,7 @@ import torch
 from hypothesis import settings
 
 from learnkit import seed_everything
-from learnkit.core.errors import warn_once
+from learnkit.core.errors import say_once, warn_once
 
 torch.set_num_threads(1)  # the tests are tiny: a second thread only adds switching
 
@@ -29,6 +29,7 @@ def _clean_start() -> Iterator[None]:
     """Seed every random generator before a test, and close its figures after it; nothing was said before."""
     seed_everything(SEED)
     warn_once.cache_clear()
+    say_once.cache_clear()
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")

@@ -212,7 +212,7 @@ def test_a_model_larger_than_its_weights_is_never_made(tmp_path: Path) -> None:
     from learnkit.tabular import ColumnarModelData
 
     df = pd.DataFrame({"Store": np.arange(40) % 4, "Km": np.linspace(0, 1, 40)})
-    learn = ColumnarModelData.from_data_frame(tmp_path, None, df, df["Km"], ["Store"], bs=8).get_learner()
+    learn = ColumnarModelData.from_data_frame(tmp_path, False, df, df["Km"], ["Store"], bs=8).get_learner()
     archive = read_archive(learn.export(tmp_path / "t"), "learner")
     archive.state["recipe"]["model"]["emb_szs"] = [(10**12, 50)]
     file = write_archive(tmp_path / "huge.learnkit", "learner", archive.weights, archive.state)

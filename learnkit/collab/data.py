@@ -26,7 +26,7 @@ from learnkit.core.listing import check_list, numbers
 from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.settable import Settable
 from learnkit.data.files import PathLike
-from learnkit.data.split import check_val_idxs, get_cv_idxs, split_by_order
+from learnkit.data.split import split_by_order, split_rows
 from learnkit.data.targets import Real
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import LRs, OptFn
@@ -339,7 +339,7 @@ class CollabFilterDataset(Settable):
 
     def get_data(
         self,
-        val_idxs: ArrayLike | None = None,
+        val_idxs: ArrayLike | bool | None = None,
         bs: int = 256,
         *,
         feedback: str | None = None,
@@ -412,7 +412,7 @@ class CollabFilterDataset(Settable):
     def get_learner(
         self,
         n_factors: int = 50,
-        val_idxs: ArrayLike | None = None,
+        val_idxs: ArrayLike | bool | None = None,
         bs: int = 256,
         opt_fn: OptFn | None = None,
         *,
@@ -431,8 +431,9 @@ class CollabFilterDataset(Settable):
         ----------
         n_factors : int, default 50
             Length of the vectors of users and items.
-        val_idxs : array of int, optional
-            Rows of the frame to validate on; a random fifth by default, `[]` for none.
+        val_idxs : array of int or False, optional
+            Rows of the frame to validate on, `False` for none. By default a random fifth (`get_cv_idxs`), or the latest where
+            times are known (`time_name`).
         bs : int, default 256
             Batch size. For millions of ratings take thousands; the same learning rate does.
         opt_fn : callable, optional
@@ -484,26 +485,23 @@ class CollabFilterDataset(Settable):
         made = build_model(model, data, n_factors, sparse=sparse)
         return CollabLearner(data, made, opt_fn, metrics=metrics, wds=wds, **options)
 
-    def _split(self, val_idxs: ArrayLike | None) -> tuple[Tensor | None, Tensor | None]:
+    def _split(self, val_idxs: ArrayLike | bool | None) -> tuple[Tensor | None, Tensor | None]:
         """Return a mark for each row that is held out, and the rows of the validation set; `None` without one."""
         n = len(self)
         dtype = np.int32 if n < 2**31 else np.int64
-        if val_idxs is None:
-            rows = get_cv_idxs(n).astype(dtype) if n > 1 else np.zeros(0, dtype=dtype)
-        else:
-            rows = check_val_idxs(val_idxs, self._n_rows).astype(dtype)
-            if self._rows is not None:  # some rows of the frame were dropped
-                position = np.full(self._n_rows, -1, dtype=dtype)
-                position[self._rows] = np.arange(n, dtype=dtype)
-                rows = position[rows]
-                rows = rows[rows >= 0]
+        dropped = self._rows is not None and val_idxs is not None  # some rows of the frame, which `val_idxs` count
+        before = None if self.times is None else "a random fifth"
+        trains, rows = split_rows(val_idxs, self._n_rows if dropped else n, times=self.times, before=before)
+        if dropped:
+            position = np.full(self._n_rows, -1, dtype=dtype)
+            position[self._rows] = np.arange(n, dtype=dtype)
+            trains, rows = trains[self._rows], position[rows]
+            rows = rows[rows >= 0]
         if not len(rows):
             return None, None
-        is_val = np.zeros(n, dtype=bool)
-        is_val[rows] = True
-        if is_val.all():
+        if not trains.any():
             raise DataError("after dropping repeated pairs, `val_idxs` hold every row, so nothing is left to train on.")
-        return torch.from_numpy(is_val), torch.from_numpy(rows)
+        return torch.from_numpy(~trains), torch.from_numpy(rows.astype(dtype))
 
 
 def _mean(ratings: Tensor, leave_out: Tensor | None) -> float:

@@ -79,7 +79,7 @@ class CollabLearner(Learner):
     >>> from learnkit.collab import CollabFilterDataset
     >>> frame = pd.DataFrame({"user": list("aabbccdd"), "item": list("xyxyxzyz"), "rating": [5, 4, 5, 4, 5, 1, 4, 1]})
     >>> cf = CollabFilterDataset.from_data_frame(".", frame, "user", "item", "rating")
-    >>> learn = cf.get_learner(4, val_idxs=[], bs=4)
+    >>> learn = cf.get_learner(4, val_idxs=False, bs=4)
     >>> with learn.no_progress():
     ...     results = learn.fit_one_cycle(40, 0.05)
     >>> learn.item_bias().item.tolist()
@@ -142,7 +142,7 @@ class CollabLearner(Learner):
         >>> import pandas as pd
         >>> from learnkit.collab import CollabFilterDataset
         >>> frame = pd.DataFrame({"user": list("aabb"), "item": list("xyxy"), "rating": [5, 1, 5, 1]})
-        >>> learn = CollabFilterDataset.from_data_frame(".", frame, "user", "item", "rating").get_learner(4, val_idxs=[])
+        >>> learn = CollabFilterDataset.from_data_frame(".", frame, "user", "item", "rating").get_learner(4, val_idxs=False)
         >>> round(learn.predict("a", "x"))
         3
         >>> learn.predict(["a", "b"], ["x", "y"]).shape

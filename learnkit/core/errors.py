@@ -1,4 +1,4 @@
-"""The package's exceptions and the checks that guard its public boundary.
+"""The package's exceptions, the checks that guard its public boundary, and how it remarks on something.
 
 Every message says what was expected, what arrived and what to do about it. The exceptions also derive from
 the built-in one a Python user would catch (`ValueError`, `ImportError`), so plain `except ValueError` works.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import sys
 import warnings
 from collections.abc import Collection
@@ -27,6 +28,8 @@ __all__ = [
     "check_fraction",
     "check_positive",
     "optional_import",
+    "say",
+    "say_once",
     "user_stacklevel",
     "warn_once",
 ]
@@ -125,9 +128,21 @@ def user_stacklevel() -> int:
 
 
 @cache
-def warn_once(message: str) -> None:
+def warn_once(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn with a text that is true of this process, whoever comes across it; the same text is not said again.
 
     Python's own "once per place" forgets what it said whenever any library sets the filters aside for a moment.
     """
-    warnings.warn(message, stacklevel=user_stacklevel())
+    warnings.warn(message, category, stacklevel=user_stacklevel())
+
+
+def say(message: str) -> None:
+    """Tell the user something once, where the progress table goes; silent with `LEARNKIT_PROGRESS=0`."""
+    if os.environ.get("LEARNKIT_PROGRESS", "1") != "0":
+        print(message, flush=True)
+
+
+@cache
+def say_once(message: str) -> None:
+    """Say a text that is true of this process; the same text is not said again."""
+    say(message)

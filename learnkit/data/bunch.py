@@ -20,7 +20,7 @@ from learnkit.data.joining import batch_len, join
 from learnkit.data.loaders import ItemLoader, TensorLoader, begin, generators, single_left, split_batch
 from learnkit.data.prep import Prep
 from learnkit.data.shapes import shape_of_items
-from learnkit.data.split import check_val_idxs, get_cv_idxs
+from learnkit.data.split import split_rows
 from learnkit.data.targets import Category, MultiCategory, Real, Target
 
 __all__ = ["DataBunch"]
@@ -85,7 +85,7 @@ class DataBunch(Settable):
         prep: Prep,
         items: Sequence[Any] | NDArray[Any],
         labels: Sequence[Any] | NDArray[Any],
-        val_idxs: ArrayLike | None = None,
+        val_idxs: ArrayLike | bool | None = None,
         bs: int = 64,
         *,
         test: Sequence[Any] | None = None,
@@ -103,8 +103,8 @@ class DataBunch(Settable):
             Files, arrays, records: whatever `prep.item` takes.
         labels : sequence
             One per item.
-        val_idxs : array of int, optional
-            Which items validate; a random fifth by default, see `get_cv_idxs`.
+        val_idxs : array of int or False, optional
+            Which items validate, `False` for none; a random fifth by default, see `get_cv_idxs`.
         bs : int, default 64
         test : sequence, optional
             Items to predict.
@@ -130,8 +130,7 @@ class DataBunch(Settable):
         """
         if len(items) != len(labels):
             raise DataError(f"every item needs a label: got {len(items)} items and {len(labels)} labels.")
-        is_val = np.zeros(len(items), dtype=bool)
-        is_val[get_cv_idxs(len(items)) if val_idxs is None else check_val_idxs(val_idxs, len(items))] = True
+        trains, _ = split_rows(val_idxs, len(items))
         kind: Any = Category if target is None else target
         predicted: Target = target if isinstance(target, Target) else _target_of(kind, labels)
         y = predicted.encode(labels)
@@ -141,7 +140,7 @@ class DataBunch(Settable):
             drop = train and single_left(len(part), bs)
             return ItemLoader(prep.dataset(part, y[chosen]), bs, train, num_workers=num_workers, drop_last=drop)
 
-        trn, val = np.flatnonzero(~is_val), np.flatnonzero(is_val)
+        trn, val = np.flatnonzero(trains), np.flatnonzero(~trains)
         test_dl = None if test is None else prep.loader(test, bs)
         return cls(
             path, loader(trn, train=True), loader(val) if len(val) else None, test_dl, target=predicted, prep=prep

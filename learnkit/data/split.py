@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learnkit.core.errors import DataError, check_fraction, check_positive
+from learnkit.core.errors import DataError, check_fraction, check_positive, say_once, warn_once
 
-__all__ = ["check_val_idxs", "get_cv_idxs", "split_by_group", "split_by_order", "split_by_stratum"]
+__all__ = ["check_val_idxs", "get_cv_idxs", "split_by_group", "split_by_order", "split_by_stratum", "split_rows"]
 
 
 def get_cv_idxs(n: int, cv_idx: int = 0, val_pct: float = 0.2, seed: int = 42) -> NDArray[np.int64]:
@@ -286,6 +286,53 @@ def check_val_idxs(val_idxs: ArrayLike, n: int) -> NDArray[np.int64]:
     if len(idxs) == n:
         raise DataError(f"`val_idxs` holds all {n} items, so nothing would be left to train on.")
     return idxs
+
+
+def split_rows(
+    val_idxs: ArrayLike | bool | None, n: int, *, times: ArrayLike | None = None, before: str | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return which of `n` items train, as a mask, and the positions of those that validate, in the order given.
+
+    Every factory with an argument `val_idxs` splits here, so `None` means the same in all of them.
+
+    Parameters
+    ----------
+    val_idxs : array of int, False or None
+        Those that validate: `False` or none for no validation, by default a fifth; it is said, once.
+    n : int
+    times : array of shape (n,), optional
+        When each item was, if that is known: the default is the latest fifth instead of the random one of `get_cv_idxs`.
+    before : str, optional
+        What the default was until now, where it was something else: said with a warning.
+    """
+    if val_idxs is None:
+        val = _default_fifth(n, times, before)
+    else:
+        val = check_val_idxs([] if val_idxs is False else val_idxs, n)
+    trains = np.ones(n, dtype=bool)  # a mask, an eighth of the size of their positions
+    trains[val] = False
+    return trains, val
+
+
+def _default_fifth(n: int, times: ArrayLike | None, before: str | None) -> NDArray[np.int64]:
+    if n < 2:
+        return np.zeros(0, dtype=np.int64)
+    which = "a random fifth, `get_cv_idxs(n)`" if times is None else "the latest fifth, `split_by_order(times)`"
+    said = f"`val_idxs=None` holds out {which}, for validation"
+    if before is None:
+        say_once(f"{said}. `val_idxs=False` holds out nothing.")
+    else:
+        warn_once(
+            f"{said}. This is new: until now it held out {before}. To choose, pass indices, or `val_idxs=False` for no "
+            "validation.",
+            FutureWarning,
+        )
+    if times is None:
+        return get_cv_idxs(n)
+    try:
+        return split_by_order(times)
+    except DataError as exc:
+        raise DataError(f"the latest fifth cannot be held out, as is done by default. Pass `val_idxs`. {exc}") from exc
 
 
 def _column(name: str, values: ArrayLike) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from learnkit.core.errors import DataError
 from learnkit.core.old_names import old_arguments
 from learnkit.data.files import PathLike
 from learnkit.data.loaders import TensorLoader
-from learnkit.data.split import check_val_idxs
+from learnkit.data.split import split_rows
 from learnkit.data.targets import Category, Target
 from learnkit.tabular.architecture import (
     check_targets,
@@ -82,7 +82,7 @@ class ColumnarModelData(TableBunch):
     def from_data_frame(
         cls,
         path: PathLike,
-        val_idxs: ArrayLike | None,
+        val_idxs: ArrayLike | bool | None,
         df: pd.DataFrame,
         y: ArrayLike,
         cat_flds: Sequence[str] | None = None,
@@ -100,8 +100,9 @@ class ColumnarModelData(TableBunch):
         ----------
         path : path-like
             Where `models/` and `tmp/` are kept.
-        val_idxs : array of int or None
-            Positions of the validation rows; `None` or `[]` for no validation.
+        val_idxs : array of int, False or None
+            Positions of the validation rows; `False` or `[]` for no validation; `None` for a random fifth (`get_cv_idxs`),
+            or for the latest where the index of `df` holds dates.
         df : DataFrame
             Numbers only, as `proc_df` gives them.
         y : array of shape (n,) or (n, n_targets)
@@ -151,9 +152,8 @@ class ColumnarModelData(TableBunch):
         mapper = _check_prepared(df, "df", mapper)
         target, codes = make_target(y, is_reg and not is_multi, is_multi)
         _check_lengths(len(df), len(codes))
-        val = check_val_idxs([] if val_idxs is None else val_idxs, len(df))
-        trn_rows = np.ones(len(df), dtype=bool)  # a mask, an eighth of the size of their positions
-        trn_rows[val] = False
+        times = df.index if isinstance(df.index, pd.DatetimeIndex) else None
+        trn_rows, val = split_rows(val_idxs, len(df), times=times, before="nothing")
         labels = _to_tensor(codes)
         trn = _Rows("training", df, trn_rows, labels[trn_rows])
         held_out = _Rows("validation", df, val, labels[val]) if len(val) else None
@@ -276,7 +276,7 @@ class ColumnarModelData(TableBunch):
     def from_arrays(
         cls,
         path: PathLike,
-        val_idxs: ArrayLike | None,
+        val_idxs: ArrayLike | bool | None,
         xs: ArrayLike,
         y: ArrayLike,
         bs: int = 64,
@@ -292,8 +292,8 @@ class ColumnarModelData(TableBunch):
         ----------
         path : path-like
             Where `models/` and `tmp/` are kept.
-        val_idxs : array of int or None
-            Positions of the validation rows.
+        val_idxs : array of int, False or None
+            Positions of the validation rows, `False` for none, `None` for a random fifth.
         xs : array of shape (n, n_columns)
             Whole numbers reach the model as int64, others as float32.
         y : array of shape (n,) or (n, n_targets)
@@ -339,9 +339,7 @@ class ColumnarModelData(TableBunch):
         else:
             target, codes = make_target(labels, is_reg is not False and not is_multi, is_multi)
         _check_lengths(len(array), len(codes))
-        val = check_val_idxs([] if val_idxs is None else val_idxs, len(array))
-        trn = np.ones(len(array), dtype=bool)
-        trn[val] = False
+        trn, val = split_rows(val_idxs, len(array), before="nothing")
         everything = _to_tensor(codes)
 
         def loader(values: NDArray[Any], ys: Tensor, *, train: bool = False) -> TensorLoader:

@@ -115,7 +115,7 @@ class _TabularEstimator(BaseEstimator):
         with preserve_rng():  # the caller's random numbers are not touched, and ours come from random_state alone
             seed_everything(seed)
             data = ColumnarModelData.from_data_frame(
-                Path.cwd(), None, prepared, y, None, bs, is_reg=is_reg, mapper=mapper
+                Path.cwd(), False, prepared, y, None, bs, is_reg=is_reg, mapper=mapper
             )
             learn = data.get_learner(
                 emb_drop=self.emb_drop, szs=self.szs, drops=self.drops, arch=self.arch, metrics=[], device=self.device

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learnkit.core.errors import CheckpointError, DataError
+from learnkit.core.errors import CheckpointError, DataError, say
 from learnkit.core.listing import one_or_list
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
@@ -34,7 +34,6 @@ from learnkit.train.events import Callback
 from learnkit.train.learner import Learner
 from learnkit.train.optim import OptFn, adamw
 from learnkit.train.predictions import Predictions
-from learnkit.train.recorder import say
 
 __all__ = ["EncoderLearner", "LanguageLearner", "TextEnsemble", "TextLearner"]
 

@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learnkit.core.errors import DataError, check_positive
+from learnkit.core.errors import DataError, check_positive, say
 from learnkit.data.files import PathLike, check_encoding
 from learnkit.text.awd_lstm import WordDropout
 from learnkit.text.learner import TABLE, EncoderLearner
 from learnkit.text.texts import without_mark
 from learnkit.text.tokens import PAD
 from learnkit.text.vocab import Vocab
-from learnkit.train.recorder import say
 
 if TYPE_CHECKING:
     import pandas as pd

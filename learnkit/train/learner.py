@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from learnkit.core.device import T, default_device, to_np
-from learnkit.core.errors import CheckpointError, DataError, TrainingError, check_positive
+from learnkit.core.errors import CheckpointError, DataError, TrainingError, check_positive, say
 from learnkit.core.hooks import ModelSummary, summarize
 from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.precision import autocast_for
@@ -68,7 +68,7 @@ from learnkit.train.optim import (
 from learnkit.train.options import DEFAULTS, RunOptions, with_options
 from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan, as_plans, call_from_data, plans_from_data, stretches
 from learnkit.train.predictions import Predictions, predict
-from learnkit.train.recorder import Recorder, say
+from learnkit.train.recorder import Recorder
 from learnkit.train.rehearsal import preserve_callbacks, rehearsal
 from learnkit.train.resume import Checkpoints
 from learnkit.train.schedules import ScheduleRates

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from learnkit.core.errors import LearnkitError
+from learnkit.core.errors import LearnkitError, say
 from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.plots import get_ax
 from learnkit.train.events import Callback, Run
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from learnkit.train.lr_find import LRFindResult
 
-__all__ = ["ProgressTable", "Recorder", "format_figure", "say"]
+__all__ = ["ProgressTable", "Recorder", "format_figure"]
 
 
 FIRST_LOOK = 20
@@ -302,12 +302,6 @@ class ProgressTable(Callback):
             print(row, flush=True)
         else:
             self._bar.write(row, file=sys.stdout)
-
-
-def say(message: str) -> None:
-    """Tell the user something once, where the progress table goes; silent with `LEARNKIT_PROGRESS=0`."""
-    if os.environ.get("LEARNKIT_PROGRESS", "1") != "0":
-        print(message, flush=True)
 
 
 def format_figure(value: float | None) -> str:

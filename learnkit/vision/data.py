@@ -17,7 +17,7 @@ from learnkit.core.old_names import old_arguments
 from learnkit.data.files import PathLike, find_spelling
 from learnkit.data.labels import as_labels, classes_of
 from learnkit.data.loaders import ItemLoader, TensorLoader, single_left
-from learnkit.data.split import check_val_idxs, get_cv_idxs
+from learnkit.data.split import split_rows
 from learnkit.data.targets import Category, Real, Target
 from learnkit.vision.bunch import ImageBunch
 from learnkit.vision.dataset import ImageDataset, is_torchvision
@@ -140,7 +140,7 @@ class ImageClassifierData(ImageBunch):
         csv_fname: PathLike,
         bs: int = 64,
         tfms: Tfms = (None, None),
-        val_idxs: ArrayLike | None = None,
+        val_idxs: ArrayLike | bool | None = None,
         suffix: str = "",
         test_name: str | None = None,
         cat_separator: str = " ",
@@ -173,8 +173,8 @@ class ImageClassifierData(ImageBunch):
             Batch size.
         tfms : pair
             Transforms for training and validation.
-        val_idxs : array of int, optional
-            Rows that validate; a random fifth by default, see `get_cv_idxs`.
+        val_idxs : array of int or False, optional
+            Rows that validate, `False` for none; a random fifth by default, see `get_cv_idxs`.
         suffix : str, default ""
             Added to every name, e.g. ".jpg".
         test_name : str, optional
@@ -237,7 +237,7 @@ class ImageClassifierData(ImageBunch):
         fnames: Sequence[PathLike],
         y: ArrayLike,
         classes: Sequence[Any] | None,
-        val_idxs: ArrayLike | None = None,
+        val_idxs: ArrayLike | bool | None = None,
         test_name: str | None = None,
         num_workers: int | None = None,
         suffix: str = "",
@@ -260,8 +260,8 @@ class ImageClassifierData(ImageBunch):
             Class numbers or names, zeros and ones for several labels per picture, or numbers with `continuous`.
         classes : sequence or None
             Names of the classes; `None` for a regression.
-        val_idxs : array of int, optional
-            Which validate; a random fifth by default.
+        val_idxs : array of int or False, optional
+            Which validate, as for `from_csv`.
         test_name : str, optional
             Folder of pictures to predict.
         num_workers : int, optional
@@ -307,7 +307,7 @@ class ImageClassifierData(ImageBunch):
         files: list[Path],
         labelled: Labelled,
         mistakes: Mistakes,
-        val_idxs: ArrayLike | None,
+        val_idxs: ArrayLike | bool | None,
         bs: int,
         tfms: Tfms,
         test_name: str | None,
@@ -326,10 +326,9 @@ class ImageClassifierData(ImageBunch):
         elif len(absent):
             print(f"left out {len(absent)} of {len(files)} pictures that do not exist: {files[absent[0]]} for one")
         mistakes.check()
-        is_val = np.zeros(len(files), dtype=bool)
-        is_val[get_cv_idxs(len(files)) if val_idxs is None else check_val_idxs(val_idxs, len(files))] = True
+        trains, _ = split_rows(val_idxs, len(files))
         parts = []
-        for mask in (there & ~is_val, there & is_val):
+        for mask in (there & trains, there & ~trains):
             chosen = np.flatnonzero(mask)
             if on_error == "skip" and len(chosen):
                 chosen = chosen[readable([files[i] for i in chosen], _max_value(tfms))]

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, say
 from learnkit.data.files import check_encoding, find_spelling
 from learnkit.data.labels import as_labels
 from learnkit.data.targets import Category, MultiCategory, Real, Target
-from learnkit.train.recorder import say
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from learnkit.core.device import T
-from learnkit.core.errors import DataError, user_stacklevel
+from learnkit.core.errors import DataError, say, user_stacklevel
 from learnkit.core.old_names import old_arguments
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.bunch import DataBunch
@@ -28,7 +28,6 @@ from learnkit.train.learner import Learner
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import OptFn
 from learnkit.train.options import LearnerOptions, with_options
-from learnkit.train.recorder import say
 from learnkit.vision.bunch import ImageBunch
 from learnkit.vision.cam import ClassActivationMap, class_activation_map
 from learnkit.vision.dataset import ImageDataset

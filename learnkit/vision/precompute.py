@@ -21,7 +21,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, say
 from learnkit.core.fingerprint import fingerprint
 from learnkit.core.layers import model_device
 from learnkit.core.preserve import evaluating, preserve_rng
@@ -29,7 +29,6 @@ from learnkit.data.bunch import DataBunch
 from learnkit.data.files import atomic_path
 from learnkit.data.loaders import DeviceLoader, generators, with_dataset
 from learnkit.train.optim import LayerGroup
-from learnkit.train.recorder import say
 from learnkit.vision.bunch import ImageBunch
 from learnkit.vision.dataset import ImageDataset
 from learnkit.vision.models import body_and_head_groups

@@ -3,14 +3,20 @@
 import datetime
 import itertools
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from learnkit import DataBunch, Prep, Real
+from learnkit.collab import CollabFilterDataset
 from learnkit.core.errors import DataError
 from learnkit.data.split import (
     check_val_idxs,
@@ -19,7 +25,10 @@ from learnkit.data.split import (
     split_by_group,
     split_by_order,
     split_by_stratum,
+    split_rows,
 )
+from learnkit.tabular import ColumnarModelData
+from learnkit.vision import ImageClassifierData, imagenet_stats, tfms_from_stats
 
 fractions = st.floats(0.01, 0.9)
 
@@ -194,3 +203,80 @@ def test_good_indices_pass_negative_ones_counted_from_the_end(n: int, data: st.D
 def test_bad_validation_indices_are_refused(idxs: Any, message: str) -> None:
     with pytest.raises(DataError, match=f"`val_idxs`.*{message}"):
         check_val_idxs(idxs, 10)
+
+
+def test_by_default_a_fifth_validates_the_latest_where_times_are_known(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEARNKIT_PROGRESS", "1")
+    trains, val = split_rows(None, 50)
+    assert (val == get_cv_idxs(50)).all()
+    assert sorted(np.flatnonzero(~trains)) == sorted(val)
+    split_rows(None, 60)
+    assert capsys.readouterr().out.count("a random fifth") == 1
+    times = pd.date_range("2024-01-01", periods=10)[::-1]
+    assert split_rows(None, 10, times=times)[1].tolist() == [0, 1]
+    assert split_rows([3, -1], 10, times=times)[1].tolist() == [3, 9]
+    for none in (False, [], np.zeros(0, dtype=np.int64)):
+        trains, val = split_rows(none, 10, before="nothing")
+        assert trains.all()
+        assert not len(val)
+    assert split_rows(None, 1)[0].all()
+    with pytest.raises(DataError, match="the latest fifth cannot be held out.*Pass `val_idxs`. too many items share"):
+        split_rows(None, 10, times=np.zeros(10))
+    with pytest.warns(FutureWarning, match="until now it held out nothing") as said:
+        split_rows(None, 50, before="nothing")
+    assert said[0].filename == __file__
+    split_rows(None, 90, before="nothing")  # once is enough
+
+
+class AsItIs(Prep):
+    def item(self, raw: float) -> torch.Tensor:
+        return torch.tensor([raw])
+
+    def to_data(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> "AsItIs":
+        return cls()
+
+
+@pytest.mark.filterwarnings("ignore:`val_idxs=None`:FutureWarning")
+def test_no_indices_mean_the_same_in_every_factory(tmp_path: Path) -> None:
+    n = 25
+    numbers = np.arange(n, dtype=np.float32)
+    for i in range(n):
+        Image.fromarray(np.full((4, 4, 3), i, dtype=np.uint8)).save(tmp_path / f"{i:02}.png")
+    names = [f"{i:02}.png" for i in range(n)]
+    table = pd.DataFrame({"name": names, "y": numbers})
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    ratings = pd.DataFrame({"user": np.arange(n), "item": np.arange(n) % 5, "rating": numbers})
+    frame = pd.DataFrame({"x": numbers})
+
+    pictures: Any = {"tfms": tfms_from_stats(imagenet_stats, 4), "continuous": True, "num_workers": 0}
+    factories: list[Callable[[Any], DataBunch]] = [
+        lambda idxs: DataBunch.from_items(tmp_path, AsItIs(), numbers, numbers, idxs, target=Real),
+        lambda idxs: ImageClassifierData.from_csv(tmp_path, "", "labels.csv", val_idxs=idxs, **pictures),
+        lambda idxs: ImageClassifierData.from_names_and_array(tmp_path, names, numbers, None, idxs, **pictures),
+        lambda idxs: ColumnarModelData.from_data_frame(tmp_path, idxs, frame, numbers),
+        lambda idxs: ColumnarModelData.from_arrays(tmp_path, idxs, frame.to_numpy(), numbers),
+        lambda idxs: CollabFilterDataset.from_data_frame(tmp_path, ratings, "user", "item", "rating").get_data(idxs),
+    ]
+    for make in factories:
+        held_out = np.concatenate([np.asarray(batch[-1]).ravel() for batch in make(None).val_dl])
+        assert sorted(held_out) == sorted(get_cv_idxs(n))
+        assert make(False).val_dl is None
+
+
+def test_the_latest_rows_of_a_frame_and_the_latest_ratings_validate(tmp_path: Path) -> None:
+    dates = pd.date_range("2024-01-01", periods=10)[::-1]
+    frame = pd.DataFrame({"x": np.arange(10.0)}, index=dates)
+    with pytest.warns(FutureWarning, match="the latest fifth.* until now it held out nothing"):
+        data = ColumnarModelData.from_data_frame(tmp_path, None, frame, np.arange(10.0))
+    assert data.val_y.tolist() == [0, 1]
+    ratings = pd.DataFrame({"u": range(10), "i": [0, 1] * 5, "r": np.arange(10.0), "t": dates})
+    cf = CollabFilterDataset.from_data_frame(tmp_path, ratings, "u", "i", "r", time_name="t")
+    with pytest.warns(FutureWarning, match="the latest fifth.* until now it held out a random fifth"):
+        data = cf.get_data()
+    assert data.val_y.tolist() == [0, 1]

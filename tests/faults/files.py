@@ -81,7 +81,7 @@ def table(folder: Path) -> tuple[Path, Read]:
     df, y, _, _ = proc_df(frame, "Sales")
     assert y is not None
     torch.manual_seed(0)
-    data = ColumnarModelData.from_data_frame(folder, None, df, y, bs=8)
+    data = ColumnarModelData.from_data_frame(folder, False, df, y, bs=8)
     return _exported(data.get_learner(szs=[8]).export(folder / "table"))
 
 

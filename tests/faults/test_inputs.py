@@ -202,7 +202,7 @@ def test_tables(df: pd.DataFrame, y_fld: Any, is_reg: bool, bs: int, cats: bool)
 def test_frames_that_were_not_prepared(df: pd.DataFrame, other: pd.DataFrame, cat: str, bs: int) -> None:
     with said():
         y = df["y"] if "y" in df else np.zeros(len(df))
-        use(ColumnarModelData.from_data_frame(".", None, df, y, [cat], bs=bs, test_df=other))
+        use(ColumnarModelData.from_data_frame(".", False, df, y, [cat], bs=bs, test_df=other))
 
 
 @FAULTS

@@ -23,7 +23,7 @@ from learnkit.tabular import ColumnarModelData, MixedInputModel, TableSpec
 )
 def test_a_new_model_predicts_the_average(tmp_path, y, options, y_range):
     df = pd.DataFrame({"Store": np.arange(40) % 4, "Km": np.linspace(0, 1, 40)})
-    data = ColumnarModelData.from_data_frame(tmp_path, None, df, y, ["Store"], **options)
+    data = ColumnarModelData.from_data_frame(tmp_path, False, df, y, ["Store"], **options)
     learn = data.get_learner(y_range=y_range)
     assert isinstance(learn.model, MixedInputModel)
     torch.nn.init.zeros_(learn.model.outp.weight)  # what is left is the bias
@@ -37,7 +37,7 @@ def test_a_new_model_predicts_the_average(tmp_path, y, options, y_range):
 @pytest.mark.parametrize("arch", ["mlp", "ple"])
 def test_a_model_is_made_again_of_its_description(tmp_path, arch):
     df = pd.DataFrame({"Store": np.arange(40) % 4, "Km": np.linspace(0, 1, 40)})
-    data = ColumnarModelData.from_data_frame(tmp_path, None, df, df["Km"], ["Store"])
+    data = ColumnarModelData.from_data_frame(tmp_path, False, df, df["Km"], ["Store"])
     learn = data.get_learner(arch=arch, szs=[8, 4], drops=[0.1, 0.2], use_bn=True, y_range=(0, 1))
     assert learn.spec is not None
     spec = TableSpec.from_data(json.loads(json.dumps(learn.spec.to_data())))

@@ -108,7 +108,7 @@ def test_values_other_than_the_only_one_of_training(tmp_path):
 def test_what_earlier_rows_taught_still_counts_after_set_data(tmp_path):
     df = table(["HE", "BY"] * 10 + ["SH", "SH"])
     x, y, _, _ = prepared(df)
-    learn = trained(ColumnarModelData.from_data_frame(tmp_path, None, x, y, bs=8))
+    learn = trained(ColumnarModelData.from_data_frame(tmp_path, False, x, y, bs=8))
     with pytest.warns(UserWarning, match="never seen"):
         fewer = ColumnarModelData.from_data_frame(tmp_path, [20, 21], x, y, bs=8)
     assert fewer.coverage.untrained == {"State": [0, 3]}

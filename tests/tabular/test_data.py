@@ -259,12 +259,12 @@ def test_frames_of_their_own_that_do_not_fit(tmp_path, change, message):
 def test_numbers_too_large_for_a_model_are_named_with_their_value(tmp_path):
     big = np.array([1.0, 1e200, 2.0])
     with pytest.raises(DataError, match=r"column 'x' holds 1e\+200 in row 1, too large"):
-        ColumnarModelData.from_data_frame(tmp_path, None, pd.DataFrame({"x": big}), [1, 2, 3])
+        ColumnarModelData.from_data_frame(tmp_path, False, pd.DataFrame({"x": big}), [1, 2, 3])
     with pytest.raises(DataError, match=r"`xs` holds 1e\+200 in row 1, too large"):
-        ColumnarModelData.from_arrays(tmp_path, None, big, [1.0, 2.0, 3.0])
+        ColumnarModelData.from_arrays(tmp_path, False, big, [1.0, 2.0, 3.0])
 
 
 def test_a_name_for_a_list_is_refused(frame, tmp_path):
     df, _, _, _ = proc_df(frame)
     with pytest.raises(TypeError, match=r"`cat_flds` must be a list of column names; write \['State'\]"):
-        ColumnarModelData.from_data_frame(tmp_path, None, df, np.arange(100), "State")
+        ColumnarModelData.from_data_frame(tmp_path, False, df, np.arange(100), "State")

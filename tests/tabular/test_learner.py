@@ -117,7 +117,7 @@ def test_weights_of_another_preparation_are_refused(learn, tmp_path):
     other = sales()
     other["State"] = other["State"].replace("BY", "AA")
     df, y = prepared(other, "Sales")
-    md = ColumnarModelData.from_data_frame(tmp_path, None, df, y)
+    md = ColumnarModelData.from_data_frame(tmp_path, False, df, y)
     same_shape = md.get_learner(y_range=(0, 60), szs=[64, 32], drops=0.0, arch=learn.spec.arch)
     with pytest.raises(CheckpointError, match="preparation differ"):
         same_shape.load("sales")
@@ -132,7 +132,7 @@ def test_what_was_not_prepared_by_proc_df_cannot_take_raw_rows(tmp_path):
     assert learn.embeddings("Store").index.tolist() == [0, 1, 2, 3]
     more, y = prepared(df.assign(y=1.0), "y")
     more["more"] = 1.0
-    learn = ColumnarModelData.from_data_frame(tmp_path, None, more, y).get_learner()
+    learn = ColumnarModelData.from_data_frame(tmp_path, False, more, y).get_learner()
     with pytest.raises(DataError, match="columns more were added after"):
         learn.predict_df(df)
 
@@ -202,7 +202,7 @@ def test_get_learner_says_what_does_not_fit(learn):
 def test_raw_rows_may_be_a_dict_a_series_or_dicts(tmp_path):
     trn = sales(60)
     df, y = prepared(trn, "Sales")
-    learn = ColumnarModelData.from_data_frame(tmp_path, None, df, y, bs=8).get_learner(szs=[8])
+    learn = ColumnarModelData.from_data_frame(tmp_path, False, df, y, bs=8).get_learner(szs=[8])
     rows = trn.drop(columns="Sales")[:3]
     expected = learn.predict_df(rows)
     records: Any = rows.to_dict("records")

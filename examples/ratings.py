@@ -48,7 +48,7 @@ def main() -> None:
     print("\nFrom likes alone: 4 stars and more, without the stars")
     liked = ratings[ratings.rating >= 4].reset_index(drop=True)
     likes = CollabFilterDataset.from_data_frame(PATH, liked, "userId", "movieId", None, titles=titles)
-    ranker = likes.get_learner(50)
+    ranker = likes.get_learner(50, val_idxs=get_cv_idxs(len(liked)))
     ranker.fit_one_cycle(10, 1e-2)
     print({name: round(value, 4) for name, value in ranker.ranking_metrics(k=10).items()})
 

@@ -493,8 +493,8 @@ class CollabFilterDataset(Settable):
         before = None if self.times is None else "a random fifth"
         trains, rows = split_rows(val_idxs, self._n_rows if dropped else n, times=self.times, before=before)
         if dropped:
-            position = np.full(self._n_rows, -1, dtype=dtype)
-            position[self._rows] = np.arange(n, dtype=dtype)
+            position = np.full(self._n_rows, -1)
+            position[self._rows] = np.arange(n)
             trains, rows = trains[self._rows], position[rows]
             rows = rows[rows >= 0]
         if not len(rows):

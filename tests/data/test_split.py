@@ -3,7 +3,7 @@
 import datetime
 import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +217,8 @@ def test_by_default_a_fifth_validates_the_latest_where_times_are_known(
     times = pd.date_range("2024-01-01", periods=10)[::-1]
     assert split_rows(None, 10, times=times)[1].tolist() == [0, 1]
     assert split_rows([3, -1], 10, times=times)[1].tolist() == [3, 9]
-    for none in (False, [], np.zeros(0, dtype=np.int64)):
+    nothing: tuple[Any, ...] = (False, [], np.zeros(0, dtype=np.int64))
+    for none in nothing:
         trains, val = split_rows(none, 10, before="nothing")
         assert trains.all()
         assert not len(val)
@@ -231,14 +232,14 @@ def test_by_default_a_fifth_validates_the_latest_where_times_are_known(
 
 
 class AsItIs(Prep):
-    def item(self, raw: float) -> torch.Tensor:
+    def item(self, raw: Any) -> torch.Tensor:
         return torch.tensor([raw])
 
     def to_data(self) -> dict[str, Any]:
         return {}
 
     @classmethod
-    def from_data(cls, data: dict[str, Any]) -> "AsItIs":
+    def from_data(cls, data: Mapping[str, Any]) -> "AsItIs":
         return cls()
 
 
@@ -255,7 +256,7 @@ def test_no_indices_mean_the_same_in_every_factory(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": numbers})
 
     pictures: Any = {"tfms": tfms_from_stats(imagenet_stats, 4), "continuous": True, "num_workers": 0}
-    factories: list[Callable[[Any], DataBunch]] = [
+    factories: list[Callable[[Any], Any]] = [
         lambda idxs: DataBunch.from_items(tmp_path, AsItIs(), numbers, numbers, idxs, target=Real),
         lambda idxs: ImageClassifierData.from_csv(tmp_path, "", "labels.csv", val_idxs=idxs, **pictures),
         lambda idxs: ImageClassifierData.from_names_and_array(tmp_path, names, numbers, None, idxs, **pictures),
@@ -278,5 +279,5 @@ def test_the_latest_rows_of_a_frame_and_the_latest_ratings_validate(tmp_path: Pa
     ratings = pd.DataFrame({"u": range(10), "i": [0, 1] * 5, "r": np.arange(10.0), "t": dates})
     cf = CollabFilterDataset.from_data_frame(tmp_path, ratings, "u", "i", "r", time_name="t")
     with pytest.warns(FutureWarning, match="the latest fifth.* until now it held out a random fifth"):
-        data = cf.get_data()
-    assert data.val_y.tolist() == [0, 1]
+        rated = cf.get_data()
+    assert rated.val_y.tolist() == [0, 1]

@@ -24,30 +24,7 @@ __all__ = ["ImageBunch"]
 
 
 class ImageBunch(DataBunch):
-    """Pictures and what is to be predicted of them; `ImageClassifierData` makes one from files and arrays.
-
-    Parameters
-    ----------
-    path, trn_dl, val_dl, test_dl, target
-        As for `DataBunch`; the loaders hold an `ImageDataset`.
-    val_tfm : ImageTransforms or callable, optional
-        How pictures are prepared for prediction; that of the validation set by default.
-    cache : path-like, optional
-        Where activations and smaller copies are kept; `path/tmp` by default.
-
-    Attributes
-    ----------
-    trn_ds, val_ds, test_ds : ImageDataset
-    trn_dl, val_dl, test_dl : loaders
-        Batches `(x, y)`: `x` float of shape `(bs, 3, sz, sz)`, `y` int64 of shape `(bs,)`.
-    aug_dl : loader
-        The validation pictures, in order, with the training transforms.
-    fix_dl : loader
-        The training pictures, in order, with the validation transforms.
-    classes : list
-    c : int
-    sz : int or None
-    """
+    """Pictures and what is to be predicted of them; see `ImageClassifierData`, which makes them of files and arrays."""
 
     def __init__(
         self,

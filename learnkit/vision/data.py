@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,18 +25,37 @@ from learnkit.vision.folders import labelled_files, unlabelled_files
 from learnkit.vision.images import one_array, readable
 from learnkit.vision.labels import Labelled, Mistakes, labels_from_array, read_table
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["ImageClassifierData"]
 
 Tfms = tuple[Any, Any] | Callable[..., Any]
 
 
 class ImageClassifierData(ImageBunch):
-    """Pictures and their classes, read from folders, tables and arrays; what they are then is `ImageBunch`.
+    """Pictures and their classes, read from folders, tables and arrays.
 
     Make one with `from_paths`, `from_csv`, `from_names_and_array` or `from_arrays`.
+
+    Parameters
+    ----------
+    path, trn_dl, val_dl, test_dl, target
+        As for `DataBunch`; the loaders hold an `ImageDataset`.
+    val_tfm : ImageTransforms or callable, optional
+        How pictures are prepared for prediction; that of the validation set by default.
+    cache : path-like, optional
+        Where activations and smaller copies are kept; `path/tmp` by default.
+
+    Attributes
+    ----------
+    trn_ds, val_ds, test_ds : ImageDataset
+    trn_dl, val_dl, test_dl : loaders
+        Batches `(x, y)`: `x` float of shape `(bs, 3, sz, sz)`, `y` int64 of shape `(bs,)`.
+    aug_dl : loader
+        The validation pictures, in order, with the training transforms.
+    fix_dl : loader
+        The training pictures, in order, with the validation transforms.
+    classes : list
+    c : int
+    sz : int or None
 
     Examples
     --------

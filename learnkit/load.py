@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from learnkit.core.errors import CheckpointError, LearnkitError, TrainingError
 from learnkit.data.files import PathLike
 from learnkit.data.prep import NotInFile, Prep
-from learnkit.data.targets import Target, target_from_data
+from learnkit.data.targets import Target
 from learnkit.store.archive import read_archive
 from learnkit.store.model_state import load_model_state
 from learnkit.store.spec import ModelSpec
@@ -110,7 +110,8 @@ def load_learner(
             made = kind.adopted(model, state["model"])
         else:
             made = _build(spec, recipe["model"], state["model"], archive.weights, path)
-        target = target_from_data(state["target"]) if target is None else target
+        if target is None and state["target"] is not None:
+            target = Target.from_data(state["target"])
         data = kind.bunch_type.without_items(Path(path).parent, _prep(prep, kind, recipe["data"]), target)
         if options.get("crit") is None and (state["loss"] is not None or data.target is None):
             options["crit"] = NotInFile(str(state["loss"] or "(none)"), OWN_LOSS, TrainingError)

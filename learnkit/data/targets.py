@@ -7,7 +7,7 @@ Models return raw scores. The target owns the loss on them, the activation that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +21,7 @@ from learnkit.core.listing import check_list, one_or_list
 from learnkit.data.labels import as_labels, classes_of, is_missing, one_spelling, several_labels
 from learnkit.data.shapes import align_classes, align_values
 
-__all__ = ["Category", "MultiCategory", "Real", "Target", "target_from_data", "target_to_data"]
+__all__ = ["Category", "MultiCategory", "OneOfClasses", "Real", "Target"]
 
 
 class Target(ABC):
@@ -33,6 +33,8 @@ class Target(ABC):
         Number of scores the model gives per item.
     classes : list or None
         Names in the order of the scores, `None` for a regression.
+    class_axis : int or None
+        Axis of a batch's scores that holds the classes of which one is right; `None` where each score is judged by itself.
     metrics : tuple of str
         Metrics shown when none are asked for.
 
@@ -52,6 +54,7 @@ class Target(ABC):
 
     c: int
     classes: list[Any] | None = None
+    class_axis: int | None = None
     metrics: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
@@ -82,14 +85,76 @@ class Target(ABC):
             return " ".join(str(name) for name, there in zip(self.classes, y, strict=True) if there)
         return str(self.classes[int(y)])
 
+    def to_data(self) -> dict[str, Any]:
+        """Return what it is made of, as JSON can hold it, for the files of a learner."""
+        return {"kind": type(self).__name__, "c": self.c}
 
-class Category(Target):
-    """One class per item: cross-entropy, log-probabilities.
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Target:
+        """Make the target that `to_data` described; of your own it is not known how, so `load_learner` takes `target=`."""
+        kinds: dict[str, type[Target]] = {kind.__name__: kind for kind in (Category, MultiCategory, Real)}
+        if data["kind"] not in kinds:
+            raise DataError(
+                f"what is predicted is a {data['kind']}, which is not one of learnkit's targets; pass `target=`."
+            )
+        return kinds[data["kind"]].from_data(data)
+
+
+class OneOfClasses(Target):
+    """One class per item, or per place of an item: cross-entropy, log-probabilities."""
+
+    classes: list[Any]
+    class_axis: int = 1
+
+    def loss(self, pred: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy of the scores, mean over the items (and over their places)."""
+        pred = pred.movedim(self.class_axis, 1)
+        if y.is_floating_point():  # shares of the classes, in the shape of the scores
+            return F.cross_entropy(pred, y.movedim(self.class_axis, 1))
+        return F.cross_entropy(pred, align_classes(pred, y).long())
+
+    def activation(self, pred: Tensor) -> Tensor:
+        """Log-probabilities."""
+        return F.log_softmax(pred.float(), dim=self.class_axis)
+
+    def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
+        """Exponential of the log-probabilities.
+
+        Raises
+        ------
+        DataError
+            If they are none: the loss was one of your own, and it is not known what turns its scores into probabilities.
+        """
+        with np.errstate(over="ignore"):
+            probs: NDArray[Any] = np.exp(preds)
+        totals = probs.sum(self.class_axis)
+        if np.any(np.abs(totals - 1) > 0.01):
+            raise DataError(
+                f"these predictions are no log-probabilities: the first item's would add up to {totals.flat[0]:.4g}. "
+                + NO_PROBABILITIES
+            )
+        return probs
+
+    def decode(self, preds: NDArray[Any]) -> list[Any]:
+        """Name of the most probable class of each item; of items with places, an array of names each."""
+        numbers = np.argmax(preds, axis=self.class_axis)
+        if numbers.ndim < 2:
+            return [self.classes[i] for i in numbers]
+        names = np.empty(len(self.classes), dtype=object)
+        names[:] = self.classes
+        return list(names[numbers])
+
+
+class Category(OneOfClasses):
+    """One class per item, or per place of an item, as of masks: cross-entropy, log-probabilities.
 
     Parameters
     ----------
     classes : sequence
         The class names, in the order of the model's scores. At least two.
+    class_axis : int, default 1
+        Axis of a batch's scores that holds the classes: 1 for `(B, c)` and for masks, `(B, c, H, W)` with targets
+        `(B, H, W)`; -1 for sequences `(B, T, c)` with targets `(B, T)`.
 
     Raises
     ------
@@ -106,9 +171,14 @@ class Category(Target):
 
     metrics = ("accuracy",)
 
-    def __init__(self, classes: Sequence[Any]) -> None:
-        self.classes: list[Any] = _check_classes(classes, at_least=2)
+    def __init__(self, classes: Sequence[Any], *, class_axis: int = 1) -> None:
+        self.classes = _check_classes(classes, at_least=2)
         self.c = len(self.classes)
+        if isinstance(class_axis, bool) or not isinstance(class_axis, int) or class_axis == 0:
+            raise DataError(
+                f"`class_axis` must be a whole number and not 0, the axis of the items; got {class_axis!r}."
+            )
+        self.class_axis = class_axis
 
     @classmethod
     def from_labels(cls, labels: Iterable[Any]) -> Category:
@@ -123,31 +193,28 @@ class Category(Target):
         DataError
             Naming the labels that are no class, or are missing.
         """
+        shape = np.shape(labels[0]) if isinstance(labels, list | np.ndarray) and len(labels) else ()
+        if len(shape) > (self.class_axis == 1):  # masks; a row of labels is taken for several of an item
+            places = np.asarray(labels)
+            return self.encode(places.ravel()).reshape(places.shape)
         labels = as_labels(labels)
         codes = _codes(self.classes, labels, "Add training items of that class, or leave these items out.")
         return np.array([codes[label] for label in labels], dtype=np.int64)
 
-    def loss(self, pred: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy of the scores, mean over the items (and over the places of a mask); classes are axis 1."""
-        return F.cross_entropy(pred, y if y.is_floating_point() else align_classes(pred, y).long())
+    def label(self, y: Any) -> str:
+        """Return the name of the class; of an item with places, the names of those that occur."""
+        if np.ndim(y) and np.asarray(y).dtype.kind in "iu":
+            return " ".join(str(self.classes[i]) for i in np.unique(y) if i >= 0)
+        return super().label(y)
 
-    def activation(self, pred: Tensor) -> Tensor:
-        """Log-probabilities."""
-        return F.log_softmax(pred.float(), dim=1)
+    def to_data(self) -> dict[str, Any]:
+        """Return the classes, and where their scores are."""
+        return {"kind": type(self).__name__, "classes": self.classes, "class_axis": self.class_axis}
 
-    def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
-        """Exponential of the log-probabilities.
-
-        Raises
-        ------
-        DataError
-            If they are none: the loss was one of your own, and it is not known what turns its scores into probabilities.
-        """
-        return exp_of_log_probabilities(preds)
-
-    def decode(self, preds: NDArray[Any]) -> list[Any]:
-        """Name of the most probable class of each item."""
-        return [self.classes[i] for i in np.argmax(preds, axis=1)]
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Category:
+        """Make it again; older files do not hold the axis."""
+        return cls(data["classes"], class_axis=data.get("class_axis", 1))
 
 
 class MultiCategory(Target):
@@ -228,6 +295,15 @@ class MultiCategory(Target):
         preds = self.to_proba(preds)
         return [[name for name, p in zip(self.classes, row, strict=True) if p >= self.threshold] for row in preds]
 
+    def to_data(self) -> dict[str, Any]:
+        """Return the classes and the threshold."""
+        return {"kind": type(self).__name__, "classes": self.classes, "threshold": self.threshold}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> MultiCategory:
+        """Make it again."""
+        return cls(data["classes"], threshold=float(data["threshold"]))
+
 
 class Real(Target):
     """One or several numbers per item: mean squared error, values as they are.
@@ -300,37 +376,14 @@ class Real(Target):
         """Return the values as a list."""
         return list(preds.tolist())
 
+    def to_data(self) -> dict[str, Any]:
+        """Return how many numbers, and the shape of an item's where it is known."""
+        return {**super().to_data(), **({} if self.shape is None else {"shape": list(self.shape)})}
 
-def target_to_data(target: Target | None) -> dict[str, Any] | None:
-    """Describe a target of this file as data; of one of your own, only the name of its class."""
-    if target is None:
-        return None
-    kind = {"kind": type(target).__name__}
-    if type(target) is MultiCategory:
-        return {**kind, "classes": target.classes, "threshold": target.threshold}
-    if type(target) is Category:
-        return {**kind, "classes": target.classes}
-    shape = getattr(target, "shape", None)
-    return {**kind, "c": target.c, **({} if shape is None else {"shape": list(shape)})}
-
-
-def target_from_data(data: dict[str, Any] | None) -> Target | None:
-    """Make the target that `target_to_data` described.
-
-    Raises
-    ------
-    DataError
-        If it is none of this file's.
-    """
-    if data is None:
-        return None
-    if data["kind"] == "Category":
-        return Category(data["classes"])
-    if data["kind"] == "MultiCategory":
-        return MultiCategory(data["classes"], threshold=float(data["threshold"]))
-    if data["kind"] == "Real":
-        return Real(int(data["c"]), shape=data.get("shape"))  # older files do not hold the shape
-    raise DataError(f"what is predicted is a {data['kind']}, which is not one of learnkit's targets; pass `target=`.")
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Real:
+        """Make it again; older files do not hold the shape."""
+        return cls(int(data["c"]), shape=data.get("shape"))
 
 
 def _codes(classes: Sequence[Any], labels: Iterable[Any], advice: str) -> dict[Any, int]:
@@ -356,19 +409,6 @@ NO_PROBABILITIES = (
     "The scores of a loss of your own are left as they are: say what turns them into what `predict` returns, "
     "`learn.activation = data.target.activation` if it is as usual."
 )
-
-
-def exp_of_log_probabilities(preds: NDArray[Any]) -> NDArray[Any]:
-    """Return the probabilities of log-probabilities whose classes are axis 1, and refuse scores that are none."""
-    with np.errstate(over="ignore"):
-        probs: NDArray[Any] = np.exp(preds)
-    totals = probs.sum(1)
-    if np.any(np.abs(totals - 1) > 0.01):
-        raise DataError(
-            f"these predictions are no log-probabilities: the first item's would add up to {totals.flat[0]:.4g}. "
-            + NO_PROBABILITIES
-        )
-    return probs
 
 
 def _check_classes(classes: Sequence[Any], *, at_least: int) -> list[Any]:

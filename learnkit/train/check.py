@@ -42,10 +42,10 @@ class Probe(Callback):
             watcher.check_figure(run)
 
     def after_pred(self, run: Run) -> None:
-        """Check the number of scores, which are axis 1: one for each class."""
+        """Check the number of scores: one for each class."""
         if not isinstance(self.target, Category) or not isinstance(run.pred, Tensor):
             return
-        scores = run.pred.shape[1] if run.pred.ndim > 1 else 1
+        scores = run.pred.shape[self.target.class_axis] if run.pred.ndim > 1 else 1
         if scores == self.target.c:
             return
         text = (

@@ -13,7 +13,7 @@ from learnkit.core.version import __version__
 from learnkit.data.bunch import DataBunch
 from learnkit.data.labels import one_spelling
 from learnkit.data.prep import Prep
-from learnkit.data.targets import Target, target_to_data
+from learnkit.data.targets import Target
 from learnkit.store.archive import digest
 from learnkit.store.weights import read_meta
 from learnkit.train.losses import ACTIVATIONS, Activation, Loss, read
@@ -63,8 +63,10 @@ def described_target(prep: Prep | None, data: DataBunch) -> dict[str, Any] | Non
     """Return what is predicted as data, `None` where the preparation says it."""
     if prep is not None and prep.target is not None:
         return None
-    described = target_to_data(data.target)
-    if described is not None and described["kind"] == "Real" and data.item_shape == (1,):
+    if data.target is None:
+        return None
+    described = data.target.to_data()
+    if described["kind"] == "Real" and data.item_shape == (1,):
         described["shape"] = [1]  # a column is all that the number of values does not tell
     return described
 

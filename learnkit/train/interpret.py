@@ -354,12 +354,16 @@ class ValueInterpretation:
         return values.reshape(len(values), -1)
 
 
-def by_place(probs: Any, targs: Any, n_classes: int) -> tuple[Any, Any]:
+def by_place(probs: Any, targs: Any, class_axis: int | None) -> tuple[Any, Any]:
     """Return probabilities `(n, c, ...)` and classes `(n, ...)`, as of masks, as `(n * places, c)` and `(n * places,)`.
 
     Anything else is returned as it is.
     """
-    shape = np.shape(probs)
-    if len(shape) < 3 or shape[1] != n_classes or np.shape(targs) != (shape[0], *shape[2:]):
+    if class_axis is None or np.ndim(probs) < 3:
         return probs, targs
-    return np.moveaxis(probs, 1, -1).reshape(-1, n_classes), np.reshape(targs, -1)
+    rows = np.moveaxis(probs, class_axis, -1)
+    return (
+        (rows.reshape(-1, rows.shape[-1]), np.reshape(targs, -1))
+        if rows.shape[:-1] == np.shape(targs)
+        else (probs, targs)
+    )

@@ -824,7 +824,7 @@ class Learner(Settable):
             )
         preds, targs = self.predict_with_targs()
         if target.classes is not None:
-            return Interpretation(*by_place(self._to_proba(preds), targs, len(target.classes)), target.classes)
+            return Interpretation(*by_place(self._to_proba(preds), targs, target.class_axis), target.classes)
         if isinstance(target, Real):
             return ValueInterpretation(preds, targs)
         raise DataError(

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from learnkit.core.errors import check_choice
 from learnkit.data.shapes import align_classes, align_values
-from learnkit.data.targets import Category, MultiCategory, Target
+from learnkit.data.targets import MultiCategory, Target
 
 __all__ = [
     "ACTIVATIONS",
@@ -188,13 +188,13 @@ class Reading:
         Scores -> what `predict` returns and a metric of the user's sees; `None` leaves them as they are.
     judged : callable or None
         Scores -> what the library's metrics see.
-    class_axis : bool
-        Whether axis 1 of scores with more than two axes holds the classes, as for masks.
+    class_axis : int or None
+        Axis of the scores that holds the classes, see `Target`.
     """
 
     shown: Activation | None
     judged: Activation | None
-    class_axis: bool
+    class_axis: int | None
 
     def for_user(self, pred: Any) -> Any:
         """Return a model's output as `predict` returns it; what is no single tensor stays as it is."""
@@ -206,9 +206,10 @@ class Reading:
         if not isinstance(pred, Tensor):
             return pred, y
         pred = pred if self.judged is None else self.judged(pred)
-        n_places = pred.numel() // max(pred.shape[1], 1) if pred.ndim > 1 else 0
-        if self.class_axis and pred.ndim > 2 and isinstance(y, Tensor) and y.numel() == n_places:
-            return pred.movedim(1, -1).flatten(0, -2), align_classes(pred, y).reshape(-1)
+        if self.class_axis is not None and pred.ndim > 2 and isinstance(y, Tensor):
+            rows = pred.movedim(self.class_axis, -1).flatten(0, -2)
+            if y.numel() == len(rows):
+                return rows, y.reshape(-1)
         return pred, y
 
 
@@ -226,26 +227,22 @@ def read(crit: Any, target: Target | None, activation: Activation | str | None =
     """
     if activation is not None:
         chosen = ACTIVATIONS[activation] if isinstance(activation, str) else activation
-        by_class = chosen is log_softmax or _by_class(chosen)
-        return Reading(chosen, chosen, by_class)
+        axis = 1 if chosen is log_softmax else getattr(getattr(chosen, "__self__", None), "class_axis", None)
+        return Reading(chosen, chosen, axis)
     owner, name = target_of(crit), torch_name(crit)
     of_loss = None if name is None else ACTIVATIONS[OF_LOSS.get(name, "none")]
-    by_class = name in BY_CLASS
+    of_class = 1 if name in BY_CLASS else None
     if target is None:
         if owner is not None:
-            return Reading(owner.activation, owner.activation, isinstance(owner, Category))
-        return Reading(None, of_loss, by_class)
+            return Reading(owner.activation, owner.activation, owner.class_axis)
+        return Reading(None, of_loss, of_class)
     if crit is None or owner is not None or target.classes is None:
-        return Reading(target.activation, target.activation, isinstance(target, Category))
+        return Reading(target.activation, target.activation, target.class_axis)
     usual = "sigmoid" if isinstance(target, MultiCategory) else "log_softmax"
     if name is not None and OF_LOSS.get(name) == usual:
-        return Reading(target.activation, target.activation, by_class)
+        return Reading(target.activation, target.activation, of_class)
     if (
         of_loss is None
     ):  # not known: shown as they are; the library's metrics take them for what models speak, raw scores
-        return Reading(as_they_are, target.activation, isinstance(target, Category))
-    return Reading(as_they_are, of_loss, by_class)
-
-
-def _by_class(activation: Any) -> bool:
-    return isinstance(getattr(activation, "__self__", None), Category)
+        return Reading(as_they_are, target.activation, target.class_axis)
+    return Reading(as_they_are, of_loss, of_class)

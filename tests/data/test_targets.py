@@ -1,5 +1,6 @@
 """Targets: labels to tensors, scores to answers, and the loss between them."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -139,3 +140,58 @@ def test_a_missing_class_is_refused(classes):
 def test_a_number_that_is_missing_or_too_large_is_named_by_its_item(values):
     with pytest.raises(DataError, match=r"1 target\(s\) are missing, infinite or beyond 3.4e38, the first is item 1"):
         Real().encode(values)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        Category(["a", 2]),
+        Category([0, 1], class_axis=-1),
+        MultiCategory(["a"], threshold=0.3),
+        Real(2),
+        Real(1, shape=(1,)),
+    ],
+)
+def test_a_target_is_written_as_data_and_made_again(target: Target) -> None:
+    again = Target.from_data(json.loads(json.dumps(target.to_data())))
+    assert type(again) is type(target)
+    assert {**vars(again)} == {**vars(target)}
+
+
+def test_targets_of_older_files_are_made_again_and_own_ones_asked_for() -> None:
+    category = Target.from_data({"kind": "Category", "classes": ["a", "b"]})
+    assert category.class_axis == 1
+    assert Target.from_data({"kind": "Real", "c": 3}).c == 3
+
+    class Own(Real):
+        pass
+
+    assert Own().to_data() == {"kind": "Own", "c": 1}
+    with pytest.raises(DataError, match="is a Own, which is not one of learnkit's targets; pass `target=`"):
+        Target.from_data(Own().to_data())
+
+
+def test_masks_and_sequences_have_a_class_for_each_place() -> None:
+    names = np.array([["back", "front", "back"], ["back", "back", "back"]], dtype=object)
+    scores = torch.randn(2, 2, 2, 3)
+    for target, x in (
+        (Category(["back", "front"]), scores),
+        (Category(["back", "front"], class_axis=-1), scores.movedim(1, -1)),
+    ):
+        y = target.encode(np.stack([names, names[::-1]]))
+        assert y.shape == (2, 2, 3)
+        assert [target.label(mask) for mask in (y[0], y[1, 1:], y[0, 1])] == ["back front", "back front", "back"]
+        expected = F.cross_entropy(scores, torch.from_numpy(y))
+        assert torch.equal(target.loss(x, torch.from_numpy(y)), expected)
+        shares = F.one_hot(torch.from_numpy(y), 2).float().movedim(-1, target.class_axis)
+        torch.testing.assert_close(target.loss(x, shares), expected)
+        preds = target.activation(x).numpy()
+        np.testing.assert_allclose(target.to_proba(preds).sum(target.class_axis), 1, rtol=1e-5)
+        said = target.decode(preds)
+        assert [mask.shape for mask in said] == [(2, 3), (2, 3)]
+        assert (target.encode(said) == scores.argmax(1).numpy()).all()
+    tags = Category(["noun", "verb"], class_axis=-1)
+    assert tags.encode(np.array([["noun", "verb"], ["verb", "verb"]])).tolist() == [[0, 1], [1, 1]]
+    for axis in (0, 1.0, True):
+        with pytest.raises(DataError, match="`class_axis` must be a whole number and not 0"):
+            Category(["a", "b"], class_axis=axis)

@@ -417,6 +417,53 @@ def test_an_exported_learner_reads_its_scores_as_before(tmp_path):
     np.testing.assert_allclose(again.predict_array(x), learn.predict_array(x), rtol=1e-5, atol=1e-6)
 
 
+class Weighted(Category):
+    """Masks in which the front counts twice."""
+
+    def loss(self, pred: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(pred, y, weight=torch.tensor([1.0, 2.0, 1.0]))
+
+
+class ChannelsLast(nn.Module):
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.conv(x).movedim(1, -1)
+        return scores
+
+
+@pytest.mark.parametrize("wrap", [None, ChannelsLast])
+def test_a_target_knows_which_axis_of_the_scores_holds_the_classes(wrap: Any) -> None:
+    """As many classes as rows and columns, so that no shape gives the axis away."""
+    torch.manual_seed(0)
+    x = torch.randn(12, 1, 3, 3)
+    y = 1 + x[:, 0].clamp(-1, 1).round().long()
+    target = Weighted(list("abc")) if wrap is None else Category(list("abc"), class_axis=-1)
+    conv = nn.Conv2d(1, 3, 1)
+    model = conv if wrap is None else wrap(conv)
+    parts = list(zip(x.split(4), y.split(4), strict=True))
+    learn = quiet(
+        DataBunch(".", parts, parts, target=target), model, metrics=["accuracy", "error_rate", "f1", "perplexity"]
+    )
+    assert learn.check() == []
+    first = learn.validate()
+    results = learn.fit(0.5, 20)
+    with torch.no_grad():
+        scores = conv(x)
+    assert results["val_loss"] < first["val_loss"]
+    weight = torch.tensor([1.0, 2.0, 1.0]) if wrap is None else None
+    by_hand = [F.cross_entropy(a, b, weight=weight) for a, b in zip(scores.split(4), y.split(4), strict=True)]
+    assert results["val_loss"] == pytest.approx(float(torch.stack(by_hand).mean()), rel=1e-5)
+    assert results["accuracy"] == pytest.approx(float((scores.argmax(1) == y).float().mean()))
+    assert results["perplexity"] == pytest.approx(float(F.cross_entropy(scores, y).exp()), rel=1e-5)
+    preds = learn.predict()
+    np.testing.assert_allclose(preds, scores.log_softmax(1).movedim(1, target.class_axis), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(learn.predict_proba().sum(target.class_axis), 1, rtol=1e-5)
+    assert learn.interpret().confusion_matrix().trace() == (scores.argmax(1) == y).sum()
+
+
 # ---------------------------------------------------------------- penalties
 
 

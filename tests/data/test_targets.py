@@ -192,6 +192,7 @@ def test_masks_and_sequences_have_a_class_for_each_place() -> None:
         assert (target.encode(said) == scores.argmax(1).numpy()).all()
     tags = Category(["noun", "verb"], class_axis=-1)
     assert tags.encode(np.array([["noun", "verb"], ["verb", "verb"]])).tolist() == [[0, 1], [1, 1]]
-    for axis in (0, 1.0, True):
+    wrong: tuple[Any, ...] = (0, 1.0, True)
+    for axis in wrong:
         with pytest.raises(DataError, match="`class_axis` must be a whole number and not 0"):
             Category(["a", "b"], class_axis=axis)

@@ -146,3 +146,15 @@ def test_the_readme_names_every_file_of_a_folder(folder: str) -> None:
     words = {word for line in lines if line.startswith(f"| `learnkit/{folder}") for word in re.findall(r"\w+", line)}
     files = {file.stem for file in (PACKAGE / folder).glob("*.py")} - {"__init__"}
     assert files <= words
+
+
+if __name__ == "__main__":  # python tests/test_imports.py: the picture of imports in words
+    test_no_module_needs_itself()
+    inside = [
+        (f"{module.relative_to(PACKAGE.parent)}:{line}", name)
+        for module in modules()
+        for line, name in imported(module, in_functions_only=True)
+    ]
+    print(f"{len(modules())} files, no circle; imported inside functions, none of learnkit among them:")
+    for place, name in inside:
+        print(f"  {place:48} {name}")

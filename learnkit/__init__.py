@@ -70,7 +70,7 @@ from learnkit.train.losses import TrainingOutput
 from learnkit.train.lr_find import LRFindResult
 from learnkit.train.metric import Collected, Mean, Metric, Rooted
 from learnkit.train.optim import LayerOptimizer, set_lrs
-from learnkit.train.options import LearnerOptions, RunOptions
+from learnkit.train.options import CheckpointOptions, FitOptions, LearnerOptions, RunOptions
 from learnkit.train.penalties import l1_penalty, l2_penalty
 from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan
 from learnkit.train.players import Player
@@ -106,6 +106,7 @@ __all__ = [
     "CancelFit",
     "Category",
     "CheckpointError",
+    "CheckpointOptions",
     "Collected",
     "CosAnneal",
     "CutMix",
@@ -115,6 +116,7 @@ __all__ = [
     "EarlyStopping",
     "FBeta",
     "FineTune",
+    "FitOptions",
     "Flatten",
     "GradientClip",
     "Interpretation",

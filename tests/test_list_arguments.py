@@ -260,6 +260,8 @@ ELSEWHERE = {
     r"(LanguageModelData|TextData|TextClassifierData)\.\w+\((metrics|callbacks)\)": "handed to Learner",
     r"Target\.encode\(labels\)": "abstract",
     r"load_learner\((metrics|callbacks)\)": "handed to Learner",
+    r"Learner\.fine_tune\((metrics|callbacks)\)": "as Learner.follow",
+    r"fit\(players\)": "tests/train/test_players.py",
     r"LRFindResult\(": "a record that lr_find makes",
     r"(Draw|ClassActivationMap)\(": "records that the library makes",
     r"Run": "made by the loop",

@@ -14,7 +14,7 @@ from typing import Any, is_typeddict
 import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc, NumpyDocString  # type: ignore[import-untyped]
 
-from learnkit import RunOptions
+from learnkit import CheckpointOptions, RunOptions
 
 PACKAGES = (
     "learnkit",
@@ -120,7 +120,8 @@ def test_class_is_typed_documented_and_shown(name: str) -> None:
         explained = explained or documented(doc, "Attributes")
     elif is_typeddict(cls):  # its keys are arguments of others
         explained = documented(doc, "Attributes")
-        assert {*explained} <= cls.__annotations__.keys() <= {*explained, *RunOptions.__annotations__}
+        inherited = {*RunOptions.__annotations__, *CheckpointOptions.__annotations__}
+        assert {*explained} <= cls.__annotations__.keys() <= {*explained, *inherited}
         return
     elif (owner := next(base for base in cls.__mro__ if "__init__" in vars(base))) is not cls and not explained:
         # Made as its parent is: a public one explains it, for another the text names the class that does.

@@ -6,7 +6,6 @@ It prepares an optimizer and callbacks and hands them to `loop.fit`; nothing is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Unpack
@@ -65,7 +64,14 @@ from learnkit.train.optim import (
     default_opt,
     default_splitter,
 )
-from learnkit.train.options import DEFAULTS, RunOptions, with_options
+from learnkit.train.options import (
+    CHECKPOINT_DEFAULTS,
+    RUN_DEFAULTS,
+    CheckpointOptions,
+    FitOptions,
+    RunOptions,
+    with_options,
+)
 from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan, as_plans, call_from_data, plans_from_data, stretches
 from learnkit.train.predictions import Predictions, predict
 from learnkit.train.recorder import Recorder
@@ -167,7 +173,7 @@ class Learner(Settable):
                 "there is no loss: pass `crit=` (F.cross_entropy for class numbers, F.mse_loss for values), or tell "
                 "the data bunch what is predicted, DataBunch(..., target=Category(classes))."
             )
-        settings: RunOptions = {**DEFAULTS, **options}  # type: ignore[typeddict-item]
+        settings: RunOptions = {**RUN_DEFAULTS, **options}
         device = settings.get("device")
         self.device = torch.device(device) if device is not None else default_device()
         self.model = built.to(self.device)
@@ -193,6 +199,7 @@ class Learner(Settable):
     # ---------------------------------------------------------------- training
 
     @old_arguments
+    @with_options
     def fit(
         self,
         lrs: LRs,
@@ -210,9 +217,7 @@ class Learner(Settable):
         use_wd_sched: bool = False,
         norm_wds: bool = False,
         wds_sched_mult: Callable[[WeightDecaySchedule], LRs] | None = None,
-        checkpoint: PathLike | Checkpoints | None = None,
-        every: int | timedelta = timedelta(minutes=10),
-        keep: int = 2,
+        **options: Unpack[CheckpointOptions],
     ) -> dict[str, float]:
         """Train at a constant rate, or in cosine cycles with warm restarts (SGDR, Loshchilov & Hutter 2017).
 
@@ -253,12 +258,8 @@ class Learner(Settable):
         wds_sched_mult : callable, optional
             With `use_wd_sched`, `wds_sched_mult(schedule)` -> what `wds` are multiplied by in this step. For decay that
             follows the rate: `lambda s: np.array(s.layer_opt.lrs) / s.init_lrs`.
-        checkpoint : path-like, optional
-            Folder to keep checkpoints of this fit in; `resume` goes on from the newest one.
-        every : int or timedelta, default 10 minutes
-            Batches, or time, from one checkpoint to the next.
-        keep : int, default 2
-            How many checkpoints are kept.
+        **options
+            `checkpoint`, `every`, `keep`: see `CheckpointOptions`.
 
         Returns
         -------
@@ -287,9 +288,10 @@ class Learner(Settable):
         )
         return self.follow(
             plan, metrics=metrics, callbacks=callbacks, cycle_save_name=cycle_save_name, best_save_name=best_save_name,
-            wds_sched_mult=wds_sched_mult, checkpoint=checkpoint, every=every, keep=keep,
+            wds_sched_mult=wds_sched_mult, **options,
         )  # fmt: skip
 
+    @with_options
     def fit_one_cycle(
         self,
         n_epoch: int,
@@ -300,12 +302,7 @@ class Learner(Settable):
         div_final: float = 1e5,
         pct_start: float = 0.25,
         moms: tuple[float, float, float] = (0.95, 0.85, 0.95),
-        metrics: Sequence[MetricLike] | None = None,
-        callbacks: Sequence[Callback] | None = None,
-        best_save_name: str | None = None,
-        checkpoint: PathLike | Checkpoints | None = None,
-        every: int | timedelta = timedelta(minutes=10),
-        keep: int = 2,
+        **options: Unpack[FitOptions],
     ) -> dict[str, float]:
         """Train one cycle: rate up to `lr_max` and down to almost nothing, momentum down and up (Smith 2018).
 
@@ -323,8 +320,8 @@ class Learner(Settable):
             Share of the cycle in which the rate rises.
         moms : tuple of float, default (0.95, 0.85, 0.95)
             Momentum (Adam's first beta) at start, peak and end; unused by an optimizer without momentum.
-        metrics, callbacks, best_save_name, checkpoint, every, keep
-            As for `fit`.
+        **options
+            `metrics`, `callbacks`, `best_save_name`, `checkpoint`, `every`, `keep`: see `FitOptions`.
 
         Returns
         -------
@@ -344,20 +341,15 @@ class Learner(Settable):
         True
         """
         plan = OneCycle(n_epoch, lr_max, wds, div, div_final, pct_start, moms)
-        return self.follow(
-            plan, metrics=metrics, callbacks=callbacks, best_save_name=best_save_name, checkpoint=checkpoint, every=every,
-            keep=keep,
-        )  # fmt: skip
+        return self.follow(plan, **options)
 
+    @with_options
     def fine_tune(
         self,
         epochs: int,
         base_lr: float = 2e-3,
         freeze_epochs: int = 1,
-        *,
-        checkpoint: PathLike | Checkpoints | None = None,
-        every: int | timedelta = timedelta(minutes=10),
-        keep: int = 2,
+        **options: Unpack[FitOptions],
     ) -> dict[str, float]:
         """Train the head with the rest frozen, then everything, lower layers at lower rates.
 
@@ -369,8 +361,8 @@ class Learner(Settable):
             Highest rate of the first part.
         freeze_epochs : int, default 1
             With only the last layer group unfrozen.
-        checkpoint, every, keep
-            As for `fit`; `resume` finishes both parts.
+        **options
+            See `FitOptions`; `resume` finishes both parts.
 
         Returns
         -------
@@ -387,20 +379,16 @@ class Learner(Settable):
         >>> with learn.no_progress():
         ...     results = learn.fine_tune(1)
         """
-        return self.follow(FineTune(epochs, base_lr, freeze_epochs), checkpoint=checkpoint, every=every, keep=keep)
+        return self.follow(FineTune(epochs, base_lr, freeze_epochs), **options)
 
+    @with_options
     def follow(
         self,
         plans: Plan | Sequence[Plan],
         *,
-        metrics: Sequence[MetricLike] | None = None,
-        callbacks: Sequence[Callback] | None = None,
         cycle_save_name: str | None = None,
-        best_save_name: str | None = None,
         wds_sched_mult: Callable[[WeightDecaySchedule], LRs] | None = None,
-        checkpoint: PathLike | Checkpoints | None = None,
-        every: int | timedelta = timedelta(minutes=10),
-        keep: int = 2,
+        **options: Unpack[FitOptions],
     ) -> dict[str, float]:
         """Train by a plan, or by several one after the other; `fit`, `fit_one_cycle` and `fine_tune` make one and call this.
 
@@ -408,8 +396,10 @@ class Learner(Settable):
         ----------
         plans : Plan or sequence of Plan
             `Cycles`, `OneCycle`, `FineTune`: a fit as data, which can be kept, compared and used again.
-        metrics, callbacks, cycle_save_name, best_save_name, wds_sched_mult, checkpoint, every, keep
-            As for `fit`. With `best_save_name` each stretch of a plan starts anew with its best weights.
+        cycle_save_name, wds_sched_mult
+            As for `fit`.
+        **options
+            See `FitOptions`. With `best_save_name` each stretch of a plan starts anew with its best weights.
 
         Returns
         -------
@@ -429,12 +419,19 @@ class Learner(Settable):
         """
         plans = as_plans(plans)
         parts = stretches(plans)
+        metrics, best_save_name, checkpoint = (
+            options.get("metrics"),
+            options.get("best_save_name"),
+            options.get("checkpoint"),
+        )
         if wds_sched_mult is not None and checkpoint is not None:
             raise ValueError("a checkpoint cannot keep the function `wds_sched_mult`; leave out one of the two.")
         if wds_sched_mult is not None and not any(getattr(part, "use_wd_sched", False) for part in parts):
             raise ValueError("`wds_sched_mult` changes the schedule of weight decay: pass `use_wd_sched=True` too.")
         if cycle_save_name is not None and any(isinstance(part, Cycles) and part.cycle_len is None for part in parts):
             raise ValueError("`cycle_save_name` needs cycles: pass `cycle_len` too.")
+        kept: FitOptions = {**CHECKPOINT_DEFAULTS, **options}
+        every, keep = kept["every"], kept["keep"]
         saved = checkpoint if isinstance(checkpoint, Checkpoints) else None
         folder = checkpoint.folder if isinstance(checkpoint, Checkpoints) else checkpoint
         if saved is not None:
@@ -447,7 +444,7 @@ class Learner(Settable):
             "settings": {name: getattr(self, name) for name in self._settings},
             "target": target_in_words(self.data),
         }
-        extra = check_callbacks(callbacks)
+        extra = check_callbacks(options.get("callbacks"))
         done = 0 if saved is None else saved.call["part"]
         results: dict[str, float] = {}
         for number, part in enumerate(parts[done:], done):

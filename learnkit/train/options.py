@@ -1,6 +1,6 @@
-"""What every learner can be told by name, wherever one is made: said once, here.
+"""What every learner can be told by name wherever one is made, and every fit however it is called: said once, here.
 
-A constructor or factory takes `**options: Unpack[LearnerOptions]`, which type checkers read, and is decorated with
+A constructor, factory or fit takes `**options: Unpack[LearnerOptions]`, which type checkers read, and is decorated with
 `with_options`, which puts the same options into its signature for `help`, completion and documentation.
 """
 
@@ -9,17 +9,21 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, ForwardRef, NoReturn, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from learnkit.core.old_names import in_place_of
+from learnkit.data.files import PathLike
 from learnkit.train.events import Callback
 from learnkit.train.losses import Activation, Loss
+from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import LayerGroup
+from learnkit.train.resume import Checkpoints
 
-__all__ = ["LearnerOptions", "RunOptions", "with_options"]
+__all__ = ["CheckpointOptions", "FitOptions", "LearnerOptions", "RunOptions", "with_options"]
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
@@ -77,10 +81,48 @@ class LearnerOptions(RunOptions, total=False):
     splitter: Callable[[nn.Module], Sequence[LayerGroup]] | None
 
 
-DEFAULTS: dict[str, Any] = {"precision": "fp32", "accumulate": 1, "channels_last": False, "compile": False}
+class CheckpointOptions(TypedDict, total=False):
+    """How a fit is kept on disk while it runs, so that `resume` can go on with it.
+
+    Attributes
+    ----------
+    checkpoint : path-like, optional
+        Folder to keep checkpoints of this fit in; `resume` goes on from the newest one.
+    every : int or timedelta, default 10 minutes
+        Batches, or time, from one checkpoint to the next.
+    keep : int, default 2
+        How many checkpoints are kept.
+    """
+
+    checkpoint: PathLike | Checkpoints | None
+    every: int | timedelta
+    keep: int
+
+
+class FitOptions(CheckpointOptions, total=False):
+    """What every fit takes; with the options of `CheckpointOptions`.
+
+    Attributes
+    ----------
+    metrics : sequence, optional
+        Instead of the learner's, for this fit.
+    callbacks : sequence of Callback, optional
+        Besides the learner's, for this fit.
+    best_save_name : str, optional
+        Save the weights of the epoch with the lowest validation loss (training loss without validation).
+    """
+
+    metrics: Sequence[MetricLike] | None
+    callbacks: Sequence[Callback] | None
+    best_save_name: str | None
+
+
+RUN_DEFAULTS: RunOptions = {"precision": "fp32", "accumulate": 1, "channels_last": False, "compile": False}
+CHECKPOINT_DEFAULTS: CheckpointOptions = {"every": timedelta(minutes=10), "keep": 2}
+DEFAULTS: dict[str, Any] = {**RUN_DEFAULTS, **CHECKPOINT_DEFAULTS}
 """Of the options whose default is not `None`."""
 
-_KINDS = {"Unpack[RunOptions]": RunOptions, "Unpack[LearnerOptions]": LearnerOptions}
+_KINDS = {f"Unpack[{kind.__name__}]": kind for kind in (RunOptions, LearnerOptions, CheckpointOptions, FitOptions)}
 
 
 def with_options(fn: Fn) -> Fn:

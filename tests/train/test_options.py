@@ -19,7 +19,18 @@ import learnkit.collab
 import learnkit.tabular
 import learnkit.text
 import learnkit.vision
-from learnkit import Callback, Category, DataBunch, Learner, LearnerOptions, RunOptions, load_learner
+from learnkit import (
+    Callback,
+    Category,
+    CheckpointOptions,
+    Cycles,
+    DataBunch,
+    FitOptions,
+    Learner,
+    LearnerOptions,
+    RunOptions,
+    load_learner,
+)
 from learnkit.collab import CollabFilterDataset, CollabLearner
 from learnkit.tabular import ColumnarModelData, TabularLearner
 from learnkit.text import Field, LanguageLearner, LanguageModelData, TextClassifierData, TextData, TextLearner
@@ -245,6 +256,43 @@ def test_options_are_checked_as_they_are_when_they_are_set(tmp_path: Path) -> No
 
 
 def test_the_kinds_of_options_do_not_differ_in_what_they_share() -> None:
-    shared = RunOptions.__annotations__
-    assert {name: LearnerOptions.__annotations__[name] for name in shared} == shared
-    assert set(DEFAULTS) <= set(shared)
+    for part, whole in ((RunOptions, LearnerOptions), (CheckpointOptions, FitOptions)):
+        shared = part.__annotations__
+        assert {name: whole.__annotations__[name] for name in shared} == shared
+    assert set(DEFAULTS) <= {*RunOptions.__annotations__, *CheckpointOptions.__annotations__}
+
+
+FITS: dict[str, Callable[..., Any]] = {
+    "fit": lambda learn, **options: learn.fit(0.1, 1, **options),
+    "fit_one_cycle": lambda learn, **options: learn.fit_one_cycle(1, 0.1, **options),
+    "fine_tune": lambda learn, **options: learn.fine_tune(1, **options),
+    "follow": lambda learn, **options: learn.follow(Cycles(0.1, 1), **options),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_every_fit_takes_every_option_of_a_fit(name: str, tmp_path: Path) -> None:
+    class Heard(Callback):
+        fits = 0
+
+        def before_fit(self, run: Any) -> None:
+            self.fits += 1
+
+    learn, heard = Learner(plain(tmp_path), net()), Heard()
+    learn.no_progress()
+    assert set(FitOptions.__annotations__) <= set(inspect.signature(getattr(Learner, name)).parameters)
+    results = FITS[name](
+        learn,
+        metrics=["error_rate"],
+        callbacks=[heard],
+        best_save_name="best",
+        checkpoint=tmp_path / "c",
+        every=1,
+        keep=1,
+    )
+    assert "error_rate" in results
+    assert heard.fits == (2 if name == "fine_tune" else 1)
+    assert (tmp_path / "models/best.safetensors").exists()
+    assert len(list((tmp_path / "c").glob("*.checkpoint"))) == 1
+    with pytest.raises(TypeError, match=r"has no option `checkpiont`; did you mean `checkpoint`\?"):
+        FITS[name](learn, checkpiont=tmp_path)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from learnkit.collab.models import MODELS, EmbeddingModel
+from learnkit.core.errors import check_choice
 from learnkit.store.spec import ModelSpec
 
 __all__ = ["EmbeddingSpec"]
@@ -33,6 +34,9 @@ class EmbeddingSpec(ModelSpec):
 
     kind: str
     arguments: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, tuple(MODELS))
 
     @classmethod
     def of(cls, model: nn.Module) -> EmbeddingSpec | None:

@@ -52,6 +52,9 @@ class TableSpec(ModelSpec):
     use_bn: bool
     n_edges: int | None = None
 
+    def __post_init__(self) -> None:
+        check_choice("arch", self.arch, ARCHS)
+
     def build(self, edges: Tensor | None = None) -> MixedInputModel:
         """Make the model; `edges` are the bins of `"ple"`, shape (n_cont, n_edges), zeros by default."""
         if edges is None and self.n_edges is not None:

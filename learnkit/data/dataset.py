@@ -136,7 +136,7 @@ class ItemDataset(Dataset[Any]):
             shapes = {str(tuple(getattr(x, "shape", ()))): self.name(int(i)) for i, x in zip(idxs, xs, strict=True)}
             listing = "; ".join(f"{shape} ({name})" for shape, name in list(shapes.items())[:4])
             raise DataError(
-                f"the items of a batch must have one shape; got {listing}. Give `tfms` with a size."
+                f"the items of a batch must have one shape; got {listing}. Prepare them to one: `tfms` with a size do."
             ) from exc
         ys = np.zeros(len(xs), dtype=np.int64) if self.y is None else self.y[np.asarray(idxs)]
         return batch, torch.from_numpy(np.asarray(ys))

@@ -92,8 +92,7 @@ def test_what_a_file_holds_of_it_builds_the_same_model(name: str, tmp_path: Path
     assert one is not other
     assert_same(one, other)
     for module in (one, other):
-        if hasattr(module, "reset"):
-            module.reset()
+        getattr(module, "reset", int)()  # a model of text forgets
     with torch.no_grad():
         for a, b in zip(flat(one(*inputs)), flat(other(*inputs)), strict=True):
             torch.testing.assert_close(a, b)

@@ -352,7 +352,7 @@ def test_pictures_of_several_sizes_without_a_size_are_named(
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
     save(cats_and_dogs(tmp_path), "valid/dog/wide.png", size=(10, 8))
     data = ImageClassifierData.from_paths(tmp_path, bs=8, num_workers=workers)
-    with pytest.raises(DataError, match=r"one shape; .*\(3, 8, 10\) .*wide.png\).*Give `tfms` with a size") as caught:
+    with pytest.raises(DataError, match=r"one shape; .*\(3, 8, 10\) .*wide.png\).*`tfms` with a size") as caught:
         list(data.val_dl or ())
     del caught
     gc.collect()

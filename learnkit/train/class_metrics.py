@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,6 +72,11 @@ class Accuracy(Mean):
         super().update(preds, targs)
         if decides_by_threshold(preds, targs):
             self.strange = no_probabilities(preds) | self.strange
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of other batches."""
+        super().merge(other)
+        self.strange = self.strange | other.strange
 
     def compute(self) -> float:
         """Return the share."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from learnkit.core.errors import check_choice
 from learnkit.core.listing import numbers
 from learnkit.train.class_metrics import class_numbers, decides_by_threshold, no_probabilities, refuse_if
-from learnkit.train.metric import Metric, wide
+from learnkit.train.metric import Metric, added, wide
 
 __all__ = [
     "F2",
@@ -84,7 +84,7 @@ class Counts(Metric):
     def update(self, preds: Tensor, targs: Tensor) -> None:
         """Add the scores of a batch's items, or its counts per class."""
         if not decides_by_threshold(preds, targs):
-            self.counts = _plus(self.counts, self._by_class(preds, targs))
+            self.counts = added(self.counts, self._by_class(preds, targs))
             return
         self.strange = no_probabilities(preds) | self.strange
         true = targs.reshape(preds.shape) >= 0.5
@@ -97,11 +97,16 @@ class Counts(Metric):
         there = torch.ones_like(said)
         counts = torch.stack([x.sum(axes) for x in (said & both, said, both, there)])
         if not several:
-            self.counts = _plus(self.counts, counts[..., None])
+            self.counts = added(self.counts, counts[..., None])
             return
         scores = self._score(counts).flatten(1)
         known = ~scores.isnan()
-        self.items = _plus(self.items, torch.stack([scores.nansum(1), known.sum(1).to(scores.dtype)]))
+        self.items = added(self.items, torch.stack([scores.nansum(1), known.sum(1).to(scores.dtype)]))
+
+    def merge(self, other: Self) -> None:
+        """Add the counts of other batches."""
+        self.items, self.counts = added(self.items, other.items), added(self.counts, other.counts)
+        self.strange = self.strange | other.strange
 
     def compute(self) -> float:
         """Return the mean over the items, or over the classes, at the best of the thresholds."""
@@ -144,10 +149,6 @@ class Counts(Metric):
     def _score(self, counts: Tensor) -> Tensor:
         top, bottom = self.fraction(*counts.to(wide(counts)))
         return torch.where(bottom > 0, top / bottom.clamp(min=1e-12), self.zero_division)
-
-
-def _plus(total: Any, more: Tensor) -> Tensor:
-    return more if total is None else total + more
 
 
 class FBeta(Counts):

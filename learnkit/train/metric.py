@@ -10,7 +10,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,11 +20,11 @@ from learnkit.core.device import T
 from learnkit.data.joining import batch_len, join
 from learnkit.data.shapes import rebuilt
 
-__all__ = ["Collected", "Mean", "Metric", "Rooted", "Sums", "metric_name", "ours", "wide"]
+__all__ = ["Collected", "Mean", "Metric", "Rooted", "Sums", "added", "metric_name", "ours", "wide"]
 
 
 class Metric(ABC):
-    """Base of the metrics: `reset`, `update` with each batch, `compute` at the end.
+    """Base of the metrics: `reset`, `update` with each batch, `compute` at the end; `merge` where others saw other batches.
 
     Attributes
     ----------
@@ -47,6 +47,8 @@ class Metric(ABC):
     ...         self.worst = max(self.worst, float((preds - targs).abs().max()))
     ...     def compute(self):
     ...         return self.worst
+    ...     def merge(self, other):
+    ...         self.worst = max(self.worst, other.worst)
     >>> MaxError()([1.0, 2.0], [1.0, 2.5])
     0.5
     """
@@ -67,6 +69,12 @@ class Metric(ABC):
     def compute(self) -> Any:
         """Return the value over every batch since `reset`: a number, or a dict or vector of them, a column each."""
 
+    def merge(self, other: Self) -> None:
+        """Take in what another of its kind kept of other batches, as several processes see them: the value is that of all."""
+        raise NotImplementedError(
+            f"it is not known how two of the metric {self.name!r} become one: {type(self).__name__} must define `merge(other)`."
+        )
+
     def __call__(self, preds: Any, targs: Any) -> Any:
         """Return the value for these arrays or tensors alone."""
         fresh = copy.deepcopy(self)
@@ -84,8 +92,11 @@ class Sums(Metric):
 
     def update(self, preds: Tensor, targs: Tensor) -> None:
         """Add the sums of a batch."""
-        sums = self.sums(preds, targs)
-        self.totals = sums if self.totals is None else self.totals + sums
+        self.totals = added(self.totals, self.sums(preds, targs))
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of other batches."""
+        self.totals = added(self.totals, other.totals)
 
     def compute(self) -> float:
         """Return the value of the sums."""
@@ -198,6 +209,14 @@ class Collected(Metric):
         self.targs.append(targs)
         self.sizes.append(batch_len((preds,), targs))
 
+    def merge(self, other: Self) -> None:
+        """Keep the other's batches, too: they come after its own."""
+        self.preds, self.targs, self.sizes = (
+            self.preds + other.preds,
+            self.targs + other.targs,
+            self.sizes + other.sizes,
+        )
+
     def compute(self) -> Any:
         """Call the function on everything."""
         if not self.preds:
@@ -230,6 +249,11 @@ def ours(metric: M, *, higher_is_better: bool) -> M:
     """Mark a metric made of a function of the library's: it puts both into one shape itself, and its direction is known."""
     metric.aligns, metric.higher_is_better = True, higher_is_better
     return metric
+
+
+def added(total: Any, more: Any) -> Any:
+    """Return the sum of two tensors, of which either may not be there yet."""
+    return more if total is None else total if more is None else total + more
 
 
 def metric_name(fn: Any) -> str:

@@ -124,6 +124,61 @@ def test_any_split_for_metrics_one_makes_oneself(make, sizes):
     assert value(make(), cut(pair, sizes)) == pytest.approx(make()(*pair), rel=1e-6)
 
 
+def halves(make: Callable[[], Metric], pair: Pair) -> tuple[Metric, Metric]:
+    """Two of one metric, each of which saw half of the items."""
+    first, second = make(), make()
+    for metric, part in zip((first, second), cut(pair, [N // 2]), strict=True):
+        metric.reset()
+        metric.update(*part)
+    return first, second
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_two_that_saw_half_each_come_to_the_value_of_the_whole(name: str, kind: str) -> None:
+    pair = KINDS[kind]()
+    first, second = halves(lambda: as_metrics([name])[0], pair)
+    nothing = as_metrics([name])[0]
+    nothing.reset()
+    for other in (second, nothing):
+        first.merge(other)
+    nothing.merge(first)
+    whole = METRICS[name](*pair)
+    assert [first.compute(), nothing.compute()] == pytest.approx([whole] * 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("make", OWN.values(), ids=list(OWN))
+def test_two_halves_of_a_metric_one_makes_oneself(make: Callable[[], Metric]) -> None:
+    pair = KINDS["several labels"]()
+    first, second = halves(make, pair)
+    first.merge(second)
+    assert first.compute() == pytest.approx(make()(*pair), rel=1e-6)
+
+
+def test_two_halves_remember_what_was_no_probability_and_say_where_it_is_not_known_how() -> None:
+    preds, targs = scores(5), labels(5)
+    for name in ("accuracy", "f2"):
+        first, second = halves(lambda name=name: as_metrics([name])[0], (preds.sigmoid(), targs))
+        second.update(preds * 9, targs)
+        first.merge(second)
+        with pytest.raises(learnkit.DataError, match="are no probabilities"):
+            first.compute()
+
+    class Last(Metric):
+        name = "last"
+
+        def reset(self) -> None: ...
+
+        def update(self, preds: Tensor, targs: Tensor) -> None: ...
+
+        def compute(self) -> float:
+            return 0.0
+
+    with pytest.raises(
+        NotImplementedError, match=r"two of the metric 'last' become one: Last must define `merge\(other\)`"
+    ):
+        Last().merge(Last())
+
+
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_order_of_the_items_does_not_matter(name, kind):
     preds, targs = KINDS[kind]()

@@ -20,12 +20,13 @@ from learnkit.collab.learner import CollabLearner, ModelLike, build_model
 from learnkit.collab.loaders import RankingLoader, RatingLoader
 from learnkit.collab.models import EmbeddingDotBias
 from learnkit.collab.ranking import Preference
-from learnkit.collab.reading import check_columns, read_columns, with_ids
+from learnkit.collab.reading import read_columns, with_ids
 from learnkit.core.errors import DataError, check_choice
 from learnkit.core.listing import check_list, numbers
 from learnkit.core.old_names import old_arguments, old_attributes
 from learnkit.core.settable import Settable
 from learnkit.data.files import PathLike
+from learnkit.data.frames import check_columns
 from learnkit.data.split import split_by_order, split_rows
 from learnkit.data.targets import Real
 from learnkit.train.metrics import MetricLike

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import CheckpointError, DataError
-from learnkit.core.listing import check_list
+from learnkit.core.listing import check_list, some
 from learnkit.data.labels import one_spelling
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class Vocabulary:
         self.index = pd.Index(array, tupleize_cols=False)
         self.ids: NDArray[Any] = array
         if not self.index.is_unique:
-            raise DataError(f"the {what} ids are not distinct: {some(self.index[self.index.duplicated()])}.")
+            raise DataError(
+                f"the {what} ids are not distinct: {some([*map(repr, self.index[self.index.duplicated()])])}."
+            )
 
     @classmethod
     def from_column(cls, column: pd.Series, what: str) -> Vocabulary:
@@ -131,7 +133,9 @@ class Vocabulary:
             try:
                 codes[start : start + CHUNK] = self.index.get_indexer(part) + 1
             except TypeError as exc:
-                raise DataError(f"{self.what} ids must be hashable; got {some(part[:3])}: {exc}.") from exc
+                raise DataError(
+                    f"{self.what} ids must be hashable; got {some([*map(repr, part[:3])])}: {exc}."
+                ) from exc
         return codes
 
     def as_dict(self) -> dict[Any, int]:
@@ -237,9 +241,3 @@ def _from_json(value: Any) -> Any:
     if kind not in readers:
         raise CheckpointError(f"the file holds ids of the unknown kind {json.dumps(kind)}; update learnkit.")
     return readers[kind](content)
-
-
-def some(values: Iterable[Any]) -> str:
-    """Return the first few values as a listing."""
-    shown = [repr(value) for value in values]
-    return ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "")

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from learnkit.collab.bunch import CollabFilterData
 from learnkit.collab.coldstart import ColdStart
 from learnkit.collab.columns import check_titles, title_of
-from learnkit.collab.ids import Vocabulary, some
+from learnkit.collab.ids import Vocabulary
 from learnkit.collab.metrics import RankingMetrics, rank_held_out, top_items
 from learnkit.collab.models import EmbeddingModel
 from learnkit.collab.plots import scatter_titles
@@ -29,6 +29,7 @@ from learnkit.collab.ranking import Preference
 from learnkit.collab.spec import EmbeddingSpec
 from learnkit.core.components import principal_components
 from learnkit.core.errors import DataError, check_positive
+from learnkit.core.listing import some
 from learnkit.core.plots import get_ax
 from learnkit.data.bunch import DataBunch
 from learnkit.train.events import Callback
@@ -458,7 +459,7 @@ class CollabLearner(Learner):
         unknown = vocabulary.unknown(ids)
         if unknown:
             warnings.warn(
-                f"{len(unknown)} unknown {vocabulary.what}(s), {some(unknown)}, are left out of the choice.",
+                f"{len(unknown)} unknown {vocabulary.what}(s), {some([*map(repr, unknown)])}, are left out of the choice.",
                 stacklevel=3,
             )
         left_out = set(unknown)

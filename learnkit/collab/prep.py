@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learnkit.collab.ids import Vocabulary, decode_ids, encode_ids, some
+from learnkit.collab.ids import Vocabulary, decode_ids, encode_ids
 from learnkit.collab.interactions import Interactions
 from learnkit.collab.loaders import RatingLoader
 from learnkit.collab.ranking import Preference
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError, user_stacklevel
+from learnkit.core.listing import some
 from learnkit.data.frames import Rows, as_frame
 from learnkit.data.prep import Prep
 from learnkit.data.targets import Target
@@ -118,7 +119,7 @@ class RatingPrep(Prep):
             if type(unknown[0]) is not type(known) and not isinstance(unknown[0], np.generic):
                 hint = f" The known ids are like {known!r}, of type {type(known).__name__}."
             warnings.warn(
-                f"{len(unknown)} unknown {vocabulary.what}(s), {some(unknown)}: {instead}.{hint}",
+                f"{len(unknown)} unknown {vocabulary.what}(s), {some([*map(repr, unknown)])}: {instead}.{hint}",
                 stacklevel=user_stacklevel(),
             )
         counts = self.user_counts if vocabulary is self.users else self.item_counts
@@ -126,7 +127,7 @@ class RatingPrep(Prep):
         if len(untrained):
             warnings.warn(
                 f"{len(untrained)} {vocabulary.what}(s) without a rating in the training set, "
-                f"{some(vocabulary.decode(untrained))}: {instead}.",
+                f"{some([*map(repr, vocabulary.decode(untrained))])}: {instead}.",
                 stacklevel=user_stacklevel(),
             )
             codes = np.where(counts[codes] > 0, codes, 0)

@@ -17,27 +17,17 @@ from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError
 from learnkit.data.files import check_encoding
+from learnkit.data.frames import check_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_columns", "read_columns", "with_ids"]
+__all__ = ["read_columns", "with_ids"]
 
 CHUNK = 1 << 18  # rows read at a time
 
 WHOLE = r"-?[1-9][0-9]{0,17}|0"
 """A whole number as Python writes it, of at most 18 digits, so that it fits 64 bits."""
-
-
-def check_columns(columns: Sequence[object] | pd.Index, names: Sequence[str], where: str) -> None:
-    """Raise `DataError` if a column is missing, where those that are there are named, or is there twice."""
-    if getattr(columns, "nlevels", 1) > 1:
-        raise DataError(f"the columns of {where} have several levels; join their names into one first.")
-    for name in names:
-        if list(columns).count(name) > 1:
-            raise DataError(f"{where} has several columns called {name!r}; rename or drop one of each.")
-        if name not in columns:
-            raise DataError(f"{where} has no column {name!r}; it has: {', '.join(map(repr, list(columns)[:12]))}.")
 
 
 def read_columns(where: Path, ids: Sequence[str], others: Sequence[str], *, sep: str, encoding: str) -> pd.DataFrame:

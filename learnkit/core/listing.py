@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["check_list", "number_array", "numbers", "one_or_list"]
+__all__ = ["check_list", "number_array", "numbers", "one_or_list", "some"]
 
 
 def check_list(name: str, value: Any, of: str, *, error: type[Exception] = TypeError) -> list[Any]:
@@ -63,6 +63,11 @@ def number_array(name: str, value: Any, *, error: type[Exception] = TypeError) -
         return array
     got = f"the text {value!r:.60}" if isinstance(value, str | bytes) else f"{type(value).__name__} {value!r:.60}"
     raise error(f"`{name}` must be an array of numbers; got {got}.")
+
+
+def some(values: Sequence[Any], n: int = 5) -> str:
+    """Return the first `n` values as text, for a message."""
+    return ", ".join(map(str, values[:n])) + (", ..." if len(values) > n else "")
 
 
 def _is_number(value: Any) -> bool:

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
+from learnkit.core.listing import some
 from learnkit.core.preserve import preserve_rng
 from learnkit.data.loaders import begin, generators, split_batch
 from learnkit.data.targets import Category, Target
@@ -85,8 +86,7 @@ def bad_values(xs: tuple[Any, ...], y: Any) -> str:
         if x.is_floating_point() and x.ndim:
             bad = (~x.reshape(len(x), -1).isfinite().all(1)).nonzero().flatten().tolist()
             if bad:
-                shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-                return f"{name} holds NaN or infinite values in {len(bad)} of {len(x)} items (numbers {shown} of the batch)"
+                return f"{name} holds NaN or infinite values in {len(bad)} of {len(x)} items (numbers {some(bad)} of the batch)"
     return ""
 
 
@@ -178,7 +178,6 @@ def _overlap(trn_dl: Any, val_dl: Any) -> list[str]:
         both = [str(item) for item in val if str(item) in known]
     if not both:
         return []
-    shown = ", ".join(both[:3]) + (", ..." if len(both) > 3 else "")
     return [
-        f"{len(both)} of {len(val)} validation items are training items too ({shown}): the results will be too good."
+        f"{len(both)} of {len(val)} validation items are training items too ({some(both, 3)}): the results will be too good."
     ]

@@ -1,4 +1,4 @@
-"""Rows as people have them (frames, dicts, lists of dicts) as frames."""
+"""Frames: rows as people have them (frames, dicts, lists of dicts), and the checks of their columns."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from learnkit.core.errors import DataError
+from learnkit.core.listing import some
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Rows", "as_frame"]
+__all__ = ["Rows", "as_frame", "check_columns", "check_frame"]
 
 Rows: TypeAlias = "pd.DataFrame | pd.Series[Any] | Mapping[Any, Any] | Sequence[Mapping[Any, Any]]"
 
@@ -40,3 +41,43 @@ def as_frame(rows: Rows) -> pd.DataFrame:
     if isinstance(rows, list | tuple) and rows and all(isinstance(row, Mapping) for row in rows):
         return pd.DataFrame([dict(row) for row in rows])
     raise TypeError(f"rows must be a DataFrame, a Series, a dict or a list of dicts; got {type(rows).__name__}.")
+
+
+def check_frame(df: Any) -> None:
+    """Refuse what is no frame, has no rows, or columns that cannot be told apart by name."""
+    import pandas as pd
+
+    if not isinstance(df, pd.DataFrame):
+        raise TypeError(f"`df` must be a pandas DataFrame; got {type(df).__name__}.")
+    check_columns(df.columns, [], "the frame")
+    if not df.columns.is_unique:
+        twice = sorted({str(name) for name in df.columns[df.columns.duplicated()]})
+        raise DataError(f"several columns share the name(s) {some(twice)}; rename or drop one of each.")
+    if not len(df):
+        raise DataError("the frame has no rows.")
+
+
+def check_columns(columns: Sequence[Any] | pd.Index[Any], names: Sequence[Any], where: str) -> None:
+    """Refuse columns of which some are missing, naming those that are there, or are there twice.
+
+    Parameters
+    ----------
+    columns : sequence
+        Those that are there.
+    names : sequence
+        Those that must be.
+    where : str
+        What has them, for the message: "the frame", a file.
+    """
+    if getattr(columns, "nlevels", 1) > 1:
+        raise DataError(f"the columns of {where} have several levels; join their names into one first.")
+    there = list(columns)
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise DataError(
+            f"{where} has no column {some([repr(name) for name in missing])}; it has: "
+            f"{some([repr(name) for name in there], 20) or 'none'}."
+        )
+    twice = [name for name in names if there.count(name) > 1]
+    if twice:
+        raise DataError(f"{where} has several columns called {twice[0]!r}; rename or drop one of each.")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learnkit.core.errors import DataError
-from learnkit.core.listing import check_list, one_or_list
+from learnkit.core.listing import check_list, one_or_list, some
 from learnkit.data.labels import as_labels, classes_of, is_missing, one_spelling, several_labels
 from learnkit.data.shapes import align_classes, align_values
 
@@ -396,12 +396,12 @@ def _codes(classes: Sequence[Any], labels: Iterable[Any], advice: str) -> dict[A
         return codes
     if {str(label) for label in unknown} & {str(name) for name in classes}:  # the number 1 and the text "1"
         raise DataError(
-            f"label(s) {_some(sorted(map(repr, unknown)), 5)} are not among the {len(classes)} training classes, which are of "
-            f"another type: {_some([repr(name) for name in classes])}. Give both one type, `[str(label) for label in labels]`."
+            f"label(s) {some(sorted(map(repr, unknown)))} are not among the {len(classes)} training classes, which are of "
+            f"another type: {some([repr(name) for name in classes], 8)}. Give both one type, `[str(label) for label in labels]`."
         )
     raise DataError(
         f"label(s) {', '.join(sorted(map(str, unknown))[:5])} are not among the {len(classes)} training classes "
-        f"({_some(classes)}). {advice}"
+        f"({some(classes, 8)}). {advice}"
     )
 
 
@@ -416,15 +416,13 @@ def _check_classes(classes: Sequence[Any], *, at_least: int) -> list[Any]:
         raise DataError("`classes` are in the order of the model's scores, and a set has none: write sorted(classes).")
     names = check_list("classes", classes, "names", error=DataError)
     if len(names) < at_least:
-        raise DataError(f"a classifier needs at least {at_least} classes; got {len(names)} ({_some(names)}).")
+        raise DataError(f"a classifier needs at least {at_least} classes; got {len(names)} ({some(names, 8)}).")
     if any(map(is_missing, names)):
-        raise DataError(f'`classes` must be names; one is missing: {_some(names)}. Leave it out, or call it "missing".')
+        raise DataError(
+            f'`classes` must be names; one is missing: {some(names, 8)}. Leave it out, or call it "missing".'
+        )
     spelt = [one_spelling(name) for name in names]
     if len(set(spelt)) != len(spelt):
         twice = sorted({str(name) for name in spelt if spelt.count(name) > 1})
         raise DataError(f"`classes` holds a name more than once: {', '.join(twice)}.")
     return names
-
-
-def _some(names: Sequence[Any], most: int = 8) -> str:
-    return ", ".join(str(name) for name in names[:most]) + (", ..." if len(names) > most else "")

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError
-from learnkit.core.listing import check_list
+from learnkit.core.listing import check_list, some
+from learnkit.data.frames import check_columns, check_frame
 
 EXACT_FLOAT32 = 2.0**24  # up to here float32 holds every whole number
 EXACT_FLOAT64 = 2**53  # and float64
@@ -296,28 +297,10 @@ def mixed_types(values: list[Any], name: Any) -> str:
     )
 
 
-def check_frame(df: pd.DataFrame) -> None:
-    """Refuse what has no rows, or columns that cannot be told apart by name."""
-    if not isinstance(df, pd.DataFrame):
-        raise TypeError(f"`df` must be a pandas DataFrame; got {type(df).__name__}.")
-    if isinstance(df.columns, pd.MultiIndex):
-        raise DataError("the frame's columns have several levels; join their names into one first.")
-    if not df.columns.is_unique:
-        twice = sorted({str(name) for name in df.columns[df.columns.duplicated()]})
-        raise DataError(f"several columns share the name(s) {some(twice)}; rename or drop one of each.")
-    if not len(df):
-        raise DataError("the frame has no rows.")
-
-
 def check_listed(df: pd.DataFrame, argument: str, names: Sequence[str] | None) -> list[Any]:
     """Return the names as a list, all of which must be columns of the frame."""
     wanted = listed(argument, names)
-    unknown = [name for name in wanted if name not in df.columns]
-    if unknown:
-        raise DataError(
-            f"`{argument}` names {len(unknown)} column(s) that are not in the frame: {some(unknown)}. The frame has: "
-            f"{some(list(df.columns), 20)}."
-        )
+    check_columns(df.columns, wanted, f"`{argument}`: the frame")
     return wanted
 
 
@@ -335,17 +318,8 @@ def names_of(names: Any) -> list[Any]:
     return list(names) if isinstance(names, list | tuple | set | np.ndarray | pd.Index) else [names]
 
 
-def some(values: Sequence[Any], n: int = 5) -> str:
-    """Return the first `n` values as text, for a message."""
-    return ", ".join(map(str, values[:n])) + (", ..." if len(values) > n else "")
-
-
 def check_column(df: pd.DataFrame, name: Any, frame: str = "df") -> None:
     """Refuse a frame that has no column of this name, or several."""
     if not isinstance(df, pd.DataFrame):
         raise TypeError(f"`{frame}` must be a pandas DataFrame; got {type(df).__name__}.")
-    found = int((df.columns == name).sum())
-    if found != 1:
-        listing = ", ".join(map(str, df.columns[:8])) + (", ..." if len(df.columns) > 8 else "")
-        problem = f"more than one column {name!r}" if found else f"no column {name!r}"
-        raise DataError(f"`{frame}` has {problem}; its columns are: {listing}.")
+    check_columns(df.columns, [name], f"`{frame}`")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from learnkit.core.errors import user_stacklevel
-from learnkit.tabular.columns import some
+from learnkit.core.listing import some
 from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
 
 __all__ = ["Coverage"]

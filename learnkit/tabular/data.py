@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from learnkit.core.errors import DataError
+from learnkit.core.listing import some
 from learnkit.core.old_names import old_arguments
 from learnkit.data.files import PathLike
+from learnkit.data.frames import check_columns
 from learnkit.data.loaders import TensorLoader
 from learnkit.data.split import split_rows
 from learnkit.data.targets import Category, Target
@@ -26,7 +28,7 @@ from learnkit.tabular.architecture import (
     start_unknown,
 )
 from learnkit.tabular.bunch import TableBunch
-from learnkit.tabular.columns import check_listed, some
+from learnkit.tabular.columns import check_listed
 from learnkit.tabular.coverage import Coverage
 from learnkit.tabular.labels import as_labels, class_numbers, join_labels, make_target
 from learnkit.tabular.learner import TabularLearner
@@ -245,9 +247,7 @@ class ColumnarModelData(TableBunch):
         parts = [part for part in (trn, val, test) if part is not None]
         for part in parts[1:]:
             frame = "test_df" if part is test else "val_df"
-            missing = [name for name in (*cats, *conts) if name not in part.df.columns]
-            if missing:
-                raise DataError(f"`{frame}` lacks {len(missing)} column(s) of the training frame: {some(missing)}.")
+            check_columns(part.df.columns, [*cats, *conts], f"`{frame}`, unlike the training frame,")
         cat_sz = [(name, sizes.get(name) or 1 + max(largest_code(part.df, name) for part in parts)) for name in cats]
         xs = frame_tensors(trn.df, cat_sz, conts, trn.rows)
         coverage = Coverage.of(*xs, cat_sz, conts)

@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, check_positive
-from learnkit.tabular.columns import check_column, column_of, kind_of, some
+from learnkit.core.listing import some
+from learnkit.tabular.columns import check_column, column_of, kind_of
 
 __all__ = ["add_datepart", "get_elapsed", "rolling_means", "rolling_sums"]
 

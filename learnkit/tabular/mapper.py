@@ -17,7 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, user_stacklevel
-from learnkit.tabular.columns import EXACT_FLOAT64, as_numbers, check_frame, column_of, kind_of, names_of, some
+from learnkit.core.listing import some
+from learnkit.data.frames import check_columns, check_frame
+from learnkit.tabular.columns import EXACT_FLOAT64, as_numbers, column_of, kind_of, names_of
 
 __all__ = ["ATTRS_KEY", "CategoryColumn", "Mapper", "NumberColumn"]
 
@@ -209,12 +211,8 @@ class Mapper:
     def _transform(self, df: pd.DataFrame, skip: Sequence[Any]) -> pd.DataFrame:
         """Prepare rows; of the columns in `skip`, which training did not have, nothing is said."""
         check_frame(df)
-        missing = [name for name in (*self.ignore_flds, *(c.name for c in self.columns)) if name not in df.columns]
-        if missing:
-            raise DataError(
-                f"{len(missing)} column(s) the model was trained on are missing: {some(missing)}. The frame has: "
-                f"{some(list(df.columns), 20)}."
-            )
+        trained = [*self.ignore_flds, *(column.name for column in self.columns)]
+        check_columns(df.columns, trained, "the frame, unlike that of the training,")
         notes: list[str] = []
         known = {*self.ignore_flds, *self.skip_flds, *names_of(self.y_fld), *skip, *(c.name for c in self.columns)}
         extra = [name for name in df.columns if name not in known and df[name].notna().any()]

@@ -15,17 +15,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, check_positive
+from learnkit.core.listing import some
 from learnkit.core.old_names import old_arguments
+from learnkit.data.frames import check_columns, check_frame
 from learnkit.tabular.columns import (
     as_numbers,
-    check_frame,
     check_listed,
     column_of,
     kind_of,
     listed,
     mixed_types,
     names_of,
-    some,
     usable_kind,
 )
 from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn, narrow, plain, scaled
@@ -248,9 +248,7 @@ def _labels(df: pd.DataFrame, y_fld: Any, *, needed: bool) -> NDArray[Any] | Non
     targets = names_of(y_fld)
     absent = [name for name in targets if name not in df.columns]
     if absent and (needed or len(absent) < len(targets)):
-        raise DataError(
-            f"there is no column {', '.join(map(repr, absent))} to predict; the frame has: {some(list(df.columns), 20)}."
-        )
+        check_columns(df.columns, absent, "`y_fld`: the frame")
     if absent or not targets:
         return None
     if not isinstance(y_fld, tuple):

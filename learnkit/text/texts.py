@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, user_stacklevel
+from learnkit.data.frames import check_columns
 from learnkit.text.tokens import SPECIAL, UNKNOWN
 from learnkit.text.vocab import Vocab
 
@@ -220,6 +221,5 @@ def labels_of(labels: Any, what: str) -> list[Any]:
 
 def column_of(df: pd.DataFrame, name: str, what: str) -> pd.Series[Any]:
     """Return a column of a frame, or say which it has."""
-    if not isinstance(name, Hashable) or name not in df.columns:
-        raise DataError(f"{what} has no column {name!r}; it has: {', '.join(map(str, df.columns[:12]))}.")
+    check_columns(df.columns, [name], what)
     return df[name]

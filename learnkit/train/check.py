@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from learnkit.core.errors import NonFiniteError, TrainingError
+from learnkit.core.listing import some
 from learnkit.data.targets import Category, Target
 from learnkit.train.events import Callback, Run
 from learnkit.train.watch import Watch
@@ -71,5 +72,4 @@ class Probe(Callback):
         """Look for parameters without a gradient."""
         idle = [name for name, p in run.model.named_parameters() if p.requires_grad and p.grad is None]
         if idle:
-            shown = ", ".join(idle[:5]) + (", ..." if len(idle) > 5 else "")
-            self.notes.append(f"{len(idle)} trainable parameter(s) have no part in the loss: {shown}.")
+            self.notes.append(f"{len(idle)} trainable parameter(s) have no part in the loss: {some(idle)}.")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnkit.core.errors import TrainingError
+from learnkit.core.listing import some
 
 __all__ = ["check_trains", "owned_parameters", "parameters"]
 
@@ -60,10 +61,9 @@ def check_trains(model: nn.Module, opt: Optimizer, others: Iterable[Any] = ()) -
     left_out = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in {id(x) for x in held}]
     if not (strange and left_out):
         return None
-    shown = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
     return (
         f"{len(strange)} parameter(s) in the optimizer are not the model's, and {len(left_out)} of the model's are not in the "
-        f"optimizer and will not be trained: {shown}. If a layer was replaced, make the optimizer after that."
+        f"optimizer and will not be trained: {some(left_out, 3)}. If a layer was replaced, make the optimizer after that."
     )
 
 

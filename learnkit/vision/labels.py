@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from learnkit.core.errors import DataError, say
 from learnkit.data.files import check_encoding, find_spelling
+from learnkit.data.frames import check_columns
 from learnkit.data.labels import as_labels
 from learnkit.data.targets import Category, MultiCategory, Real, Target
 
@@ -97,9 +98,7 @@ def read_table(
     labels.columns = columns[1:]
     if label_columns is not None:
         chosen = [label_columns] if isinstance(label_columns, str) else list(label_columns)
-        strange = [name for name in chosen if name not in columns[1:]]
-        if strange:
-            raise DataError(f"{table} has no column {', '.join(map(repr, strange))}; it has {columns[1:]}.")
+        check_columns(columns[1:], chosen, str(table))
         labels = labels[chosen]
     files = [find_spelling(folder / f"{name}{suffix}") for name in names]
     if continuous:

@@ -34,7 +34,7 @@ def test_train_cats_and_apply_cats(trn):
     with pytest.warns(UserWarning, match=r"1 value\(s\) of 'State'"):
         apply_cats(new, trn)
     assert new["State"].cat.codes.tolist() == [2, -1]
-    with pytest.raises(DataError, match="`cat_flds` names 1"):
+    with pytest.raises(DataError, match="`cat_flds`: the frame has no column"):
         train_cats(trn, ["Nope"])
 
 
@@ -81,5 +81,5 @@ def test_cont_cat_split_takes_one_target_or_several_and_names_a_missing_one():
     df = pd.DataFrame({"a": [0.5, 1.5], 3: [0.5, 2.5], "c": ["x", "y"]})
     assert cont_cat_split(df, dep_var=3) == (["a"], ["c"])  # type: ignore[arg-type]
     assert cont_cat_split(df, dep_var=["a", 3]) == ([], ["c"])  # type: ignore[list-item]
-    with pytest.raises(DataError, match="`dep_var` names 1 column"):
+    with pytest.raises(DataError, match="`dep_var`: the frame has no column"):
         cont_cat_split(df, dep_var="b")

@@ -148,13 +148,13 @@ def test_a_last_batch_of_one_row_is_left_out_of_training(frame):
         ({"y": np.zeros(100), "is_reg": False}, "at least two classes; `y` has only 0.0"),
         ({"y": np.zeros((100, 2)), "is_reg": False}, "is_multi=True"),
         ({"y": np.full((100, 2), 5), "is_reg": False, "is_multi": True}, "zeros and ones"),
-        ({"cat_flds": ["Nope"]}, "not in the frame: Nope"),
+        ({"cat_flds": ["Nope"]}, "`cat_flds`: the frame has no column 'Nope'; it has: "),
         ({"cat_flds": ["Km"]}, "not codes"),
         ({"df": pd.DataFrame({"Km": ["far"] * 100})}, "the model needs numbers"),
         ({"df": pd.DataFrame({"Km": [np.nan] * 100})}, "100 missing or infinite"),
         ({"df": pd.DataFrame({"Km": np.zeros(0)})}, "no rows"),
         ({"df": pd.DataFrame({"c": [-1] * 100}), "cat_flds": ["c"]}, "codes count from 0"),
-        ({"test_df": pd.DataFrame({"Km": [1.0]})}, "`test_df` lacks 2"),
+        ({"test_df": pd.DataFrame({"Km": [1.0]})}, "`test_df`, unlike the training frame, has no column 'State', '"),
     ],
 )
 def test_bad_input_is_named(frame, change, message):
@@ -243,7 +243,7 @@ def test_a_frame_that_was_prepared_otherwise_is_refused(tmp_path):
         ({"val_y": np.zeros((4, 2))}, "`trn_y` and `val_y` must be of one kind"),
         ({"val_y": list("abcd")}, "must be of one kind"),
         ({"val_y": [1.0, None, 2.0, 3.0]}, r"`val_y` has 1 missing value\(s\), the first in row 1"),
-        ({"val_df": pd.DataFrame({"Km": np.zeros(4)})}, "`val_df` lacks 1 column.*State"),
+        ({"val_df": pd.DataFrame({"Km": np.zeros(4)})}, "`val_df`, unlike the training frame, has no column 'State'"),
     ],
 )
 def test_frames_of_their_own_that_do_not_fit(tmp_path, change, message):

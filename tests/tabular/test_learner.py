@@ -68,7 +68,7 @@ def test_raw_rows_give_the_predictions_of_the_prepared_ones(learn):
     np.testing.assert_allclose(learn.predict_df(raw.iloc[val]), learn.predict(), atol=1e-5)
     with pytest.warns(UserWarning, match="never seen"):
         learn.predict_df(pd.DataFrame({"Noise": [0.0], "Km": [1.0], "State": ["XX"]}))
-    with pytest.raises(DataError, match="missing: Km"):
+    with pytest.raises(DataError, match="no column 'Km'"):
         learn.predict_df(raw.drop(columns="Km"))
 
 

@@ -130,9 +130,9 @@ def test_bad_input_is_named(frame, message):
 
 
 def test_bad_arguments_are_named(trn):
-    with pytest.raises(DataError, match="no column 'Profit' to predict"):
+    with pytest.raises(DataError, match="`y_fld`: the frame has no column 'Profit'"):
         proc_df(trn, "Profit")
-    with pytest.raises(DataError, match=r"`skip_flds` names 1 column\(s\) that are not in the frame: Nope"):
+    with pytest.raises(DataError, match="`skip_flds`: the frame has no column 'Nope'"):
         proc_df(trn, "Sales", skip_flds=["Nope"])
     with pytest.raises(TypeError, match=r"write \['Age'\]"):
         proc_df(trn, "Sales", skip_flds="Age")
@@ -192,9 +192,9 @@ def test_several_targets():
     assert y.shape == (3, 1)
     _, y, _, _ = proc_df(frame.astype({"y2": int}), ["y1", "y2"])
     assert y.dtype == np.int64
-    with pytest.raises(DataError, match="no column 'y3' to predict"):
+    with pytest.raises(DataError, match="`y_fld`: the frame has no column 'y3'"):
         proc_df(frame, ["y1", "y3"])
-    with pytest.raises(DataError, match="no column 'y2' to predict"):
+    with pytest.raises(DataError, match="no column 'y2'"):
         proc_df(frame.drop(columns="y2"), ["y1", "y2"], mapper=again)
     with pytest.raises(DataError, match="several targets must be numbers, or zeros and ones; 'y2' holds a, b, c"):
         proc_df(frame.assign(y2=list("abc")), ["y1", "y2"])

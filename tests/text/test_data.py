@@ -105,7 +105,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     for name in ("val_ds", "test_ds"):
         with pytest.raises(DataError, match="this data bunch has no"):
             getattr(md, name)
-    with pytest.raises(DataError, match="train_df has no column 'body'; it has: text"):
+    with pytest.raises(DataError, match="train_df has no column 'body'; it has: 'text'"):
         LanguageModelData.from_dataframes(tmp_path, words(), "body", scenes(4))
     with pytest.raises(DataError, match="val_df: row 1 holds int 3, not a text"):
         LanguageModelData.from_dataframes(tmp_path, words(), "text", scenes(8), pd.DataFrame({"text": ["a", 3]}))
@@ -189,7 +189,7 @@ def test_labels_that_cannot_be(tmp_path: Path) -> None:
     frame = pd.DataFrame({"t": ["a", "b", "c"], "y": ["x", None, "z"]})
     with pytest.raises(DataError, match="train_df: the label 'y' is missing in row 1"):
         TextData.from_dataframes(tmp_path, words(), "t", "y", frame)
-    with pytest.raises(DataError, match="train_df has no column 'label'; it has: t, y"):
+    with pytest.raises(DataError, match="train_df has no column 'label'; it has: 't', 'y'"):
         TextData.from_dataframes(tmp_path, words(), "t", "label", frame)
     other = pd.DataFrame({"t": ["a"], "y": ["q"]})
     with pytest.raises(DataError, match=r"label\(s\) q are not among the 2 training classes \(x, z\)"):

@@ -157,7 +157,7 @@ def test_two_halves_of_a_metric_one_makes_oneself(make: Callable[[], Metric]) ->
 def test_two_halves_remember_what_was_no_probability_and_say_where_it_is_not_known_how() -> None:
     preds, targs = scores(5), labels(5)
     for name in ("accuracy", "f2"):
-        first, second = halves(lambda name=name: as_metrics([name])[0], (preds.sigmoid(), targs))
+        first, second = halves(METRICS[name].__class__, (preds.sigmoid(), targs))
         second.update(preds * 9, targs)
         first.merge(second)
         with pytest.raises(learnkit.DataError, match="are no probabilities"):

@@ -1,44 +1,5 @@
 """Ratings: collaborative filtering from tables of who liked what, and the answers people ask of it."""
 
-from typing import TYPE_CHECKING
+from learnkit.core.lazy_names import lazy_names
 
-from learnkit.collab.bunch import CollabFilterData
-from learnkit.collab.coldstart import ColdStart
-from learnkit.collab.data import CollabFilterDataset
-from learnkit.collab.ids import Vocabulary
-from learnkit.collab.interactions import Interactions
-from learnkit.collab.learner import CollabLearner
-from learnkit.collab.loaders import RankingLoader, RatingLoader
-from learnkit.collab.metrics import RankingMetrics, rank_held_out, ranking_metrics
-from learnkit.collab.models import EmbeddingDot, EmbeddingDotBias, EmbeddingModel, EmbeddingNet
-from learnkit.collab.prep import RatingPrep
-from learnkit.collab.ranking import Preference, bpr_loss
-from learnkit.collab.spec import EmbeddingSpec
-from learnkit.core.old_names import old_package_names
-from learnkit.data.split import get_cv_idxs
-
-__all__ = [
-    "ColdStart",
-    "CollabFilterData",
-    "CollabFilterDataset",
-    "CollabLearner",
-    "EmbeddingDot",
-    "EmbeddingDotBias",
-    "EmbeddingModel",
-    "EmbeddingNet",
-    "EmbeddingSpec",
-    "Interactions",
-    "Preference",
-    "RankingLoader",
-    "RankingMetrics",
-    "RatingLoader",
-    "RatingPrep",
-    "Vocabulary",
-    "bpr_loss",
-    "get_cv_idxs",
-    "rank_held_out",
-    "ranking_metrics",
-]
-
-if not TYPE_CHECKING:  # a checker would take every name for one that is there
-    __getattr__ = old_package_names(__name__)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from examples import char_models as lesson
 from learnkit import DataError, NonFiniteError
 from learnkit.text import Field, LanguageLearner, generate
-from learnkit.text.generate import _choose
+from learnkit.text.sampling import _choose
 from tests.text.helpers import language_data, language_learner
 from tests.train.helpers import World
 

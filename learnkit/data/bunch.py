@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learnkit.core.device import to_np
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, check_positive
 from learnkit.core.old_names import old_attributes
 from learnkit.core.preserve import preserve_rng
 from learnkit.core.settable import Settable
@@ -176,7 +176,7 @@ class DataBunch(Settable):
         DataError
             If it is not known how items were prepared (`prep`).
         """
-        xs, y = self.first_batch(is_val)
+        xs, y = self.some_items(n, is_val)
         return known_prep(self.prep, "items cannot be shown").show(xs, n, {"label": self.labels(xs, y)})
 
     def labels(self, xs: tuple[Any, ...], y: Any) -> list[Any]:
@@ -188,16 +188,21 @@ class DataBunch(Settable):
         target = self.target
         return list(preds) if target is None else self.labels(xs, target.encode(target.decode(preds)))
 
-    def first_batch(self, is_val: bool = False) -> tuple[tuple[Any, ...], Any]:
-        """Return the first batch `(xs, y)` of the training or the validation set; the random generators stay where they are."""
+    def some_items(self, n: int, is_val: bool = False) -> tuple[tuple[Any, ...], Any]:
+        """Return some items to be looked at as a batch `(xs, y)`; loaders and random generators stay as they were.
+
+        Of the validation set always the same ones. Where items are opened one by one they are from all over it: files come
+        in the order of their folders, so that the first are of one class.
+        """
+        check_positive("n", n, integer=True)
         dl = self.val_dl if is_val else self.trn_dl
         if dl is None:
             raise DataError("this data bunch has no validation set.")
-        with preserve_rng(*generators(dl)):
-            batch = next(iter(dl), None)
-        if batch is None:
-            raise DataError("the loader has no batch to show.")
-        return split_batch(batch)
+        if is_val and isinstance(dl, ItemLoader):
+            ds: Any = dl.dataset
+            chosen = np.random.default_rng(0).choice(len(ds), min(n, len(ds)), replace=False)
+            return split_batch(ds.finish(ds.batch(np.sort(chosen), 0)))
+        return peek(dl, "val_dl" if is_val else "trn_dl")
 
     @property
     def trn_ds(self) -> Any:

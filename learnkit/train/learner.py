@@ -883,7 +883,7 @@ class Learner(Settable):
         return self._decode(preds) if decode else preds
 
     def show_results(self, n: int = 8) -> Any:
-        """Show items of the validation set with their labels and what is predicted for them.
+        """Show items of the validation set, always the same, with their labels and what is predicted for them.
 
         Parameters
         ----------
@@ -896,7 +896,7 @@ class Learner(Settable):
             As `data.show_batch`.
         """
         prep = known_prep(self.prep, "results cannot be shown")
-        xs, y = self.data.first_batch(is_val=True)
+        xs, y = self.data.some_items(n, is_val=True)
         said = self.data.answers(xs, self._predict([(xs, y)]).preds)
         return prep.show(xs, n, {"label": self.data.labels(xs, y), "predicted": said})
 

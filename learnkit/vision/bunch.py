@@ -150,7 +150,7 @@ class ImageBunch(DataBunch):
         -------
         matplotlib.figure.Figure
         """
-        xs, y = self.first_batch(is_val)
+        xs, y = self.some_items(rows * columns, is_val)
         prep = known_prep(self.prep, "pictures cannot be shown")
         return prep.show(xs, rows * columns, {"label": self.labels(xs, y)}, rows=rows)
 

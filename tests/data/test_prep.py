@@ -335,3 +335,28 @@ def test_notes_stand_above_the_items() -> None:
 def test_no_more_is_shown_than_asked_for_or_there(tmp_path: Path) -> None:
     data = bunch(tmp_path)
     assert [len(data.show_batch(n).axes) for n in (1, 3, 99)] == [1, 3, 4]
+    with pytest.raises(ValueError, match="`n` must be positive; got 0"):
+        data.show_batch(0)
+
+
+def test_items_of_every_class_are_shown_though_files_are_in_order(tmp_path: Path) -> None:
+    data = bunch(tmp_path, val_idxs=range(1, 19))
+    learn = Learner(data, nn.Linear(3, 2))
+    shown = [
+        [ax.get_title() for ax in fig.axes]
+        for fig in (data.show_batch(4, is_val=True), data.show_batch(4, is_val=True))
+    ]
+    assert shown[0] == shown[1]
+    assert set(shown[0]) == {"low", "high"}
+    results = [ax.get_title() for ax in learn.show_results(4).axes]
+    assert [title.splitlines()[0] for title in results] == [f"label: {name}" for name in shown[0]]
+    xs, y = data.some_items(99, is_val=True)
+    assert xs[0][:, 0].tolist() == list(range(1, 19))
+    assert data.labels(xs, y) == NAMES[1:19]
+
+
+def test_looking_at_a_generator_is_refused_before_it_loses_a_batch(tmp_path: Path) -> None:
+    batches = iter(list(Row().loader(ROWS)))
+    with pytest.raises(DataError, match="a generator, which can be read only once"):
+        DataBunch(tmp_path, batches, target=Category(["low", "high"]), prep=Row()).show_batch()
+    assert len(list(batches)) == 1

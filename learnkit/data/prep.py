@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
@@ -133,14 +134,14 @@ class Prep(ABC):
                 ax.remove()
                 continue
             self.draw(xs[0][i], ax)
-            as_text(ax.set_title(titles_of(notes, i), fontsize=10))
+            as_text(ax.set_title(title_of(notes, i, 36), fontsize=10))
         return fig
 
     def draw(self, x: Tensor, ax: Axes) -> None:
-        """Draw one prepared item: a line for numbers in a row, a picture for a table of them."""
+        """Draw one prepared item: a line for each row of numbers, a picture where there are more than ten."""
         values = np.squeeze(to_np(x))
-        if values.ndim == 1:
-            ax.plot(values, linewidth=1)
+        if values.ndim == 1 or (values.ndim == 2 and len(values) <= 10):
+            ax.plot(values.T, linewidth=1)
         elif values.ndim == 2:
             ax.imshow(values, aspect="auto", cmap="viridis")
         else:
@@ -148,11 +149,10 @@ class Prep(ABC):
             ax.text(0.5, 0.5, f"shape {tuple(np.shape(x))}", ha="center", va="center")
 
 
-def titles_of(notes: Mapping[str, Sequence[Any]], i: int) -> str:
-    """Return what is written to item `i`: its only note, or each with its name."""
-    if len(notes) == 1:
-        return str(next(iter(notes.values()))[i])
-    return "\n".join(f"{name}: {values[i]}" for name, values in notes.items())
+def title_of(notes: Mapping[str, Sequence[Any]], i: int, width: int) -> str:
+    """Return what is written to item `i`, its only note or each with its name, in lines of at most `width` letters."""
+    named = [str(values[i]) if len(notes) == 1 else f"{name}: {values[i]}" for name, values in notes.items()]
+    return "\n".join(fill(note, width) for note in named)
 
 
 def no_targets(n: int) -> Tensor:

@@ -82,7 +82,7 @@ class Target(ABC):
         if self.classes is None:
             return " ".join(f"{value:.3g}" for value in np.ravel(y))
         if np.ndim(y):
-            return " ".join(str(name) for name, there in zip(self.classes, y, strict=True) if there)
+            return " ".join(str(name) for name, there in zip(self.classes, y, strict=True) if there) or "(none)"
         return str(self.classes[int(y)])
 
     def to_data(self) -> dict[str, Any]:

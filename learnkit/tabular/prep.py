@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
@@ -152,9 +153,17 @@ class TablePrep(Prep):
             frame[name] = [levels[code] for code in cats[:, j]]
         for j, name in enumerate(self.cont_flds):
             column = self.number(name)
-            frame[name] = conts[:, j] if column is None else conts[:, j] * column.std + column.mean
+            frame[name] = conts[:, j] if column is None else _unscaled(conts[:, j], column)
             if column is not None and column.flag and f"{name}_na" in self.cont_flds:
                 frame[name] = np.where(conts[:, self.cont_flds.index(f"{name}_na")] > 0, np.nan, frame[name])
         made = [f"{name}_na" for name in self.cont_flds if self.number(name) is not None]
         shown = {name: values for name, values in frame.items() if name not in made}
         return pd.DataFrame(shown | {name: list(values[:n]) for name, values in notes.items()})
+
+
+def _unscaled(values: NDArray[Any], column: NumberColumn) -> NDArray[Any]:
+    """Return scaled numbers as they were, with no more digits than single precision holds."""
+    if (column.mean, column.std) == (0.0, 1.0):  # it was not scaled
+        return values
+    digits = 5 - int(np.floor(np.log10(abs(column.mean) + column.std)))
+    return np.round(values.astype(np.float64) * column.std + column.mean, max(digits, 0))

@@ -12,7 +12,7 @@ import numpy as np
 from learnkit.core.errors import CheckpointError, DataError
 from learnkit.core.plots import plots
 from learnkit.data.loaders import ItemLoader
-from learnkit.data.prep import NotInFile, Prep, titles_of
+from learnkit.data.prep import NotInFile, Prep, title_of
 from learnkit.vision import augment as augments
 from learnkit.vision.augment import Augment
 from learnkit.vision.dataset import ImageDataset
@@ -100,7 +100,7 @@ class ImagePrep(Prep):
         rows = -(-n // 5) if rows is None else rows
         columns = -(-n // rows)
         pictures = ImageDataset([], None, self.val_tfm).denorm(xs[0][:n])
-        return plots(pictures, rows, [titles_of(notes, i) for i in range(n)], (2.2 * columns, 2.5 * rows))
+        return plots(pictures, rows, [title_of(notes, i, 22) for i in range(n)], (2.2 * columns, 2.5 * rows))
 
 
 def _tfm_to_data(tfm: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from learnkit import (
 )
 from learnkit.collab import RatingPrep, Vocabulary
 from learnkit.data.joining import join
-from learnkit.data.prep import NotInFile, titles_of
+from learnkit.data.prep import NotInFile, title_of
 from learnkit.store.archive import digest, read_archive, write_archive
 from learnkit.tabular import TablePrep, proc_df
 from learnkit.text import Field, StreamPrep, TextPrep
@@ -106,6 +106,7 @@ def test_what_is_predicted_is_what_the_labels_are_said_to_be(tmp_path: Path) -> 
     assert isinstance(data.target, Real)
     np.testing.assert_array_equal(data.val_y, values[5:15])
     data = bunch(tmp_path, [["a", "b"], ["b"], [], ["c"]] * 5, target=MultiCategory)
+    assert data.labels((), data.val_y[:4]) == ["b", "(none)", "c", "a b"]
     assert (data.classes, data.val_y.shape) == (["a", "b", "c"], (10, 3))
     data = bunch(tmp_path, target=Category(["high", "middle", "low"]))
     assert data.val_y.tolist() == [2] * 5 + [0] * 5
@@ -314,18 +315,19 @@ def halved(picture: Any) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("shape", "drawn"),
-    [((5,), "lines"), ((1, 5), "lines"), ((6, 1), "lines"), ((30, 40), "images"), ((3, 4, 5), "texts")],
+    ("shape", "drawn", "n"),
+    [((5,), "lines", 1), ((1, 5), "lines", 1), ((2, 50), "lines", 2), ((30, 40), "images", 1), ((3, 4, 5), "texts", 1)],
 )
-def test_an_item_is_drawn_by_its_shape(shape: tuple[int, ...], drawn: str) -> None:
+def test_an_item_is_drawn_by_its_shape(shape: tuple[int, ...], drawn: str, n: int) -> None:
     ax = plt.figure().add_subplot()
     Row().draw(torch.rand(shape), ax)
-    assert len(getattr(ax, drawn)) == 1
+    assert len(getattr(ax, drawn)) == n
 
 
 def test_notes_stand_above_the_items() -> None:
-    assert titles_of({"label": ["a", "b"]}, 1) == "b"
-    assert titles_of({"label": ["a", "b"], "predicted": ["c", "d"]}, 1) == "label: b\npredicted: d"
+    assert title_of({"label": ["a", "b"]}, 1, 20) == "b"
+    assert title_of({"label": ["a", "b"], "predicted": ["c", "d"]}, 1, 20) == "label: b\npredicted: d"
+    assert title_of({"label": ["a name of many words", "b"]}, 0, 12) == "a name of\nmany words"
     fig = Row().show((torch.rand(3, 4),), 9, {"label": ["x_$1$", "y", "z"]})
     assert [ax.get_title() for ax in fig.axes] == ["x_$1$", "y", "z"]
     fig.canvas.draw()
@@ -335,7 +337,7 @@ def test_notes_stand_above_the_items() -> None:
 def test_no_more_is_shown_than_asked_for_or_there(tmp_path: Path) -> None:
     data = bunch(tmp_path)
     assert [len(data.show_batch(n).axes) for n in (1, 3, 99)] == [1, 3, 4]
-    with pytest.raises(ValueError, match="`n` must be positive; got 0"):
+    with pytest.raises(ValueError, match="`n` must be a positive whole number; got 0"):
         data.show_batch(0)
 
 
@@ -360,3 +362,29 @@ def test_looking_at_a_generator_is_refused_before_it_loses_a_batch(tmp_path: Pat
     with pytest.raises(DataError, match="a generator, which can be read only once"):
         DataBunch(tmp_path, batches, target=Category(["low", "high"]), prep=Row()).show_batch()
     assert len(list(batches)) == 1
+
+
+@pytest.mark.parametrize("do_scale", [True, False])
+def test_rows_are_shown_as_they_were_before_they_were_prepared(do_scale: bool) -> None:
+    df = pd.DataFrame(
+        {
+            "State": ["HE", None, "SH"],
+            "Km": [0.1, np.nan, 7.25],
+            "Tiny": [3e-8, 1e-8, 0.0],
+            "Year": [2013, 2014, 1999.0],
+        }
+    )
+    prepared, _, _, mapper = proc_df(df, do_scale=do_scale)
+    names = [name for name in prepared.columns if name != "State"]
+    prep = TablePrep(mapper.cat_sz, names, mapper)
+    cats, conts, _ = next(iter(prep.loader(df)))
+    shown = prep.show((cats, conts), 3, {"label": ["a", "b", "c"]})
+    assert list(shown.columns) == ["State", "Km", "Tiny", "Year", "label"]
+    assert shown.State.tolist() == ["HE", "(missing)", "SH"]
+    assert np.isnan(shown.Km[1])
+    if do_scale:
+        assert shown.Km[[0, 2]].tolist() == [0.1, 7.25]
+        assert shown.Year.tolist() == [2013, 2014, 1999]
+    np.testing.assert_allclose(
+        shown[["Km", "Tiny", "Year"]].astype(float), df[["Km", "Tiny", "Year"]], rtol=1e-4, atol=1e-12
+    )

@@ -102,3 +102,12 @@ def test_weights_of_other_classes_or_another_preparation_are_refused(page: dict[
     theirs = Learner(make(tmp_path, page["NotePrep"](50), sounds, labels, val_idxs=[0]), net())
     with pytest.raises(CheckpointError, match="length of a sound differ"):
         theirs.load(ours.save(tmp_path / "notes"))
+
+
+def test_batches_that_are_made_at_once_are_predicted_and_exported(page: dict[str, Any], tmp_path: Path) -> None:
+    learn, rows = page["loudness"], page["rows"]
+    with learn.no_progress():
+        learn.fit(1e-2, 1)
+    np.testing.assert_allclose(learn.predict_raw(rows[1::2]), learn.predict(), atol=1e-5)
+    again = load_learner(learn.export(tmp_path / "loud"), prep=page["VolumePrep"], model=torch.nn.Linear(10, 3))
+    np.testing.assert_allclose(again.predict_raw(rows[:5], bs=2), learn.predict_raw(rows[:5]), atol=1e-5)

@@ -200,8 +200,8 @@ class DataBunch(Settable):
             raise DataError("this data bunch has no validation set.")
         if is_val and isinstance(dl, ItemLoader):
             ds: Any = dl.dataset
-            chosen = np.random.default_rng(0).choice(len(ds), min(n, len(ds)), replace=False)
-            return split_batch(ds.finish(ds.batch(np.sort(chosen), 0)))
+            rng, stretches = np.random.default_rng(0), np.array_split(np.arange(len(ds)), min(n, len(ds)))
+            return split_batch(ds.finish(ds.batch([rng.choice(stretch) for stretch in stretches], 0)))
         return peek(dl, "val_dl" if is_val else "trn_dl")
 
     @property

@@ -29,9 +29,12 @@ from learnkit import (
     Category,
     DataBunch,
     Learner,
+    NonFiniteError,
     OutOfMemoryError,
     Run,
     TensorLoader,
+    TrainingError,
+    WeightAverage,
     default_device,
     load_learner,
     seed_everything,
@@ -119,10 +122,11 @@ def same(a: nn.Module, b: nn.Module, what: str) -> None:
         raise DoesNotHold(f"{what}: {', '.join(differ)} differ")
 
 
-def resumed(device: torch.device, folder: Path, **options: Any) -> str:
+def resumed(device: torch.device, folder: Path, callbacks: Callable[[], list[Callback]] = list, **options: Any) -> str:
     """A fit that was interrupted in a batch and resumed ends as one that was not."""
 
     def fit(learn: Learner, **more: Any) -> dict[str, float]:
+        learn.callbacks = callbacks()
         return learn.fit(0.01, 2, cycle_len=2, **more)
 
     seed_everything(3)
@@ -136,6 +140,7 @@ def resumed(device: torch.device, folder: Path, **options: Any) -> str:
     except Killed:
         seed_everything(99)  # nothing may depend on how the new process begins
     again = learner(folder / "killed", device, **options)
+    again.callbacks = callbacks()
     found = again.resume(folder / "checkpoints", callbacks=[KillAt(10**6)])
     same(whole.model, again.model, "weights after resuming")
     tensors: list[dict[str, Tensor]] = [{}, {}]
@@ -184,6 +189,40 @@ def no_waiting(device: torch.device, folder: Path, **options: Any) -> str:
         return "only CUDA can tell"
     learn = learner(folder, device, **options)
     learn.fit(0.01, 2, callbacks=[NoWaiting()])
+    return ""
+
+
+def weighted_classes(device: torch.device, folder: Path) -> str:
+    """A loss made on the CPU, with a weight for each class, is used wherever the model is."""
+    learn = learner(folder, device, crit=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0])))
+    learn.fit(0.01, 1)
+    learn.validate()
+    return ""
+
+
+def bad_items(device: torch.device, folder: Path) -> str:
+    """A class that there is none of, and an input that is no number, are said, and the learner can be used on."""
+    x, y = items()
+    nan, beyond = x.clone(), y.clone()
+    nan[70, 3], beyond[70] = float("nan"), 7
+    learn = learner(folder, device)
+    good, before = learn.data, {name: value.clone() for name, value in learn.model.state_dict().items()}
+    for inputs, targets, error, words in (
+        (x, beyond, TrainingError, "holds class 7"),
+        (nan, y, NonFiniteError, "loss of batch 2 in epoch 0"),
+    ):
+        learn.data = DataBunch(folder, TensorLoader(inputs, targets, 32), target=good.target)
+        try:
+            learn.fit(0.01, 1)
+            raise DoesNotHold("it was trained on")
+        except error as exc:
+            if words not in str(exc):
+                raise DoesNotHold(f"the message does not say {words!r}: {exc}") from exc
+        if error is NonFiniteError and any(not torch.equal(v, learn.model.state_dict()[k]) for k, v in before.items()):
+            raise DoesNotHold("the weights were not put back")
+        learn.data = good
+        learn.fit(0.01, 1)
+        before = {name: value.clone() for name, value in learn.model.state_dict().items()}
     return ""
 
 
@@ -319,6 +358,11 @@ def checks() -> dict[str, Callable[[torch.device, Path], str]]:
     found["a resumed fit, accumulated and clipped"] = lambda device, folder: resumed(
         device, folder, accumulate=2, clip=0.5
     )
+    found["a resumed fit, with averaged weights"] = lambda device, folder: resumed(
+        device, folder, lambda: [WeightAverage(0.9)]
+    )
+    found["a loss with weights of classes"] = weighted_classes
+    found["bad items"] = bad_items
     found["the same seed"] = repeated
     found["a look leaves no trace"] = no_trace
     found["no step waits"] = no_waiting

@@ -76,7 +76,12 @@ class AdaptiveConcatPool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the maxima followed by the averages along the channels."""
-        return torch.cat([self.max(x), self.avg(x)], dim=1)
+        if self.max.output_size == 1 and x.device.type == "cuda":
+            # The pooling there adds up its gradients in any order, so that no two trainings would be the same.
+            largest = x.flatten(2).max(2).values[..., None, None]
+        else:
+            largest = self.max(x)
+        return torch.cat([largest, self.avg(x)], dim=1)
 
 
 def bn_drop_lin(n_in: int, n_out: int, *, p: float = 0.0, relu: bool = False) -> list[nn.Module]:

@@ -152,12 +152,18 @@ class DeviceLoader(Settable):
         Give pictures the channels-last memory layout.
     model : nn.Module, optional
         Whose parameters the inputs of a batch that is a dict are named after.
+
+    Attributes
+    ----------
+    before_move : callable or None
+        Called with each batch's targets before they are moved.
     """
 
     def __init__(
         self, dl: Iterable[Any], device: torch.device, *, channels_last: bool = False, model: Any = None
     ) -> None:
         self.dl, self.device, self.channels_last, self.model = dl, device, channels_last, model
+        self.before_move: Callable[[Any], None] | None = None
 
     def __iter__(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
         return self.move(self.dl)
@@ -167,6 +173,8 @@ class DeviceLoader(Settable):
         for batch in begin(batches):
             xs, y = split_batch(batch)
             xs = xs if self.model is None else bind_inputs(self.model, xs)
+            if self.before_move is not None and isinstance(y, Tensor) and y.device.type == "cpu":
+                self.before_move(y)
             yield to_device((xs, y), self.device, channels_last=self.channels_last)
 
 

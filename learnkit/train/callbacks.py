@@ -144,11 +144,17 @@ class StopOnNaN(Callback):
             cause = f": {bad}. Mend or leave out these items."
         else:
             rate = run.opt.param_groups[-1]["lr"]
-            inputs = ", though its inputs are" if at_hand else ""
-            cause = (
-                f"{inputs}: {layer}. The training diverged at learning rate {rate:.3g}: try a tenth of it "
-                "(`learn.lr_find()` suggests one), or `learn.clip = 1.0`."
+            diverged = (
+                f"he training diverged at learning rate {rate:.3g}: try a tenth of it (`learn.lr_find()` suggests one), or "
+                "`learn.clip = 1.0`."
             )
+            if at_hand:
+                cause = f", though its inputs are: {layer}. T{diverged}"
+            else:
+                cause = (
+                    f". It was read some batches later, when {layer}. Either t{diverged} Or that batch holds what is no number: "
+                    '`learn.check()` looks for it, and a fit with device="cpu" names the item.'
+                )
         since = "where the fit was resumed" if self._resumed else "the start of this epoch"
         raise NonFiniteError(f"{loss}{cause} The weights are those from {since}.")
 

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from learnkit.core.device import is_out_of_memory
 from learnkit.core.errors import DataError, LearnkitError, OutOfMemoryError, TrainingError
 from learnkit.data.shapes import differ_by_ones
+from learnkit.train.bounds import outside
 from learnkit.train.events import Run
 from learnkit.train.losses import is_own, loss_name
 
@@ -34,12 +35,14 @@ __all__ = [
 MISFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 """What a model or loss raises that is given something else than it expects."""
 
+_ASSERT = "device-side assert"  # in what CUDA says of such an index
+
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?([\d, ]+)\)")
 
 
 def from_outside(exc: BaseException) -> bool:
     """Whether an error that came up in model or loss is not theirs."""
-    return is_out_of_memory(exc) or _DEAD_WORKER.search(str(exc)) is not None
+    return is_out_of_memory(exc) or _DEAD_WORKER.search(str(exc)) is not None or _ASSERT in str(exc)
 
 
 def explain(
@@ -82,6 +85,12 @@ def _explain(
             f"a batch of {n_items} items (inputs {shapes}) and what is computed from it do not fit into the memory of {device}. "
             f'Try a smaller batch size ({smaller}), precision="bf16", smaller pictures or shorter texts, or freezing more '
             "layers. The model has the weights of its last step and can be used on."
+        )
+    if _ASSERT in str(exc):
+        return TrainingError(
+            f"the GPU stopped at an index beyond its table: a class, word or code that a loss or an embedding has no place for, "
+            f"in a batch with inputs {shapes} or one just before it. This process cannot use the GPU any more: start a new one. "
+            'The same fit with device="cpu" names the batch and what is wrong with it; `learn.resume` goes on from a checkpoint.'
         )
     if not dead:
         return None
@@ -192,11 +201,11 @@ def _loss_hint(run: Run, exc: Exception) -> str:
     if y.dtype in (torch.bool, torch.int8, torch.int16, torch.int32) and several and y.ndim == 1:
         return " Class targets must be 64-bit whole numbers: use `y.long()`."
     if "out of bounds" in str(exc) and pred.ndim >= 2 and y.numel():
-        low, high = int(y.min()), int(y.max())
-        if low < 0 or high >= pred.shape[1]:
-            outside = low if low < 0 else high
-            only = "class 0 only" if pred.shape[1] == 1 else f"classes 0 to {pred.shape[1] - 1}"
-            return f" The target holds class {outside}, but the model scores {only}."
+        return outside(int(y.min()), int(y.max()), pred.shape[1])
+    if "same device" in str(exc) or "two devices" in str(exc):
+        return (
+            f" The loss holds tensors elsewhere than the model: move them to {pred.device} (`weight.to(learn.device)`)."
+        )
     if not y.is_floating_point() and (pred.shape == y.shape or differ_by_ones(pred.shape, y.shape)):
         return " This loss needs decimal targets: use `y.float()`."
     return ""

@@ -24,6 +24,7 @@ from learnkit.core.preserve import evaluating, preserve_rng
 from learnkit.data.joining import batch_len
 from learnkit.data.loaders import DeviceLoader, generators, n_batches
 from learnkit.data.targets import Target
+from learnkit.train.bounds import ClassBounds
 from learnkit.train.callbacks import LossRegulariser
 from learnkit.train.events import Callback, Cancel, Run, check_callbacks
 from learnkit.train.explain import describe, explain
@@ -170,6 +171,9 @@ def fit(
     if remark := check_players(model, players, run.callbacks):
         run.remark(remark)
     turns, measure = _make_steps(run, data, scorers, activation, precision, compile, accumulate)
+    for dl in (trn_dl, val_dl):
+        if dl is not None:
+            dl.before_move = measure.forward.bounds
     n_trn, n_val = n_batches(data.trn_dl), 0 if data.val_dl is None else n_batches(data.val_dl)
     said = n_trn  # by the training loader; `None` once it turned out to be wrong
     batches: Iterator[tuple[int, Any]] = iter(())
@@ -277,7 +281,8 @@ def validate(
     run = Run(model, torch.optim.SGD([torch.zeros(())]), crit, 1, check_callbacks(callbacks))
     run.n_batches, run.batch = n_batches(dl), -1
     run.figures = ("val_loss", *figures_of(scorers))
-    measure = Measure(_forward(run, autocast_for(precision, device)), scorers, reading)
+    measure = Measure(_forward(run, autocast_for(precision, device), target), scorers, reading)
+    loader.before_move = measure.forward.bounds
     with evaluating(model), preserve_rng(*generators(dl)):
         try:
             with run.phase("fit"):
@@ -320,11 +325,12 @@ def _make_steps(
     """Return how each player is trained, and how the last one is measured."""
     check_activation(activation)
     device, target, steps = model_device(run.model), getattr(data, "target", None), []
+    target = target if isinstance(target, Target) else None
     autocast = autocast_for(precision, device)
     for player in run.players:
         run.give_turn(player)
-        forward = _forward(run, autocast, compile)
-        reading = read(run.crit, target if isinstance(target, Target) else None, activation)
+        forward = _forward(run, autocast, target, compile)
+        reading = read(run.crit, target, activation)
         look = FirstLook(run.crit, reading, scorers if player is run.players[-1] else ())
         scaler = torch.amp.GradScaler(device.type, enabled=autocast.fp16)
         steps.append(Step(run, player, forward, look, accumulate=accumulate, scaler=scaler))
@@ -332,13 +338,17 @@ def _make_steps(
     return Turns(run, steps), Measure(forward, scorers, reading)
 
 
-def _forward(run: Run, autocast: Autocast, compile: bool | str = False) -> Forward:
+def _forward(run: Run, autocast: Autocast, target: Target | None, compile: bool | str = False) -> Forward:
+    device = model_device(run.model)
+    if isinstance(run.crit, nn.Module):  # it may hold weights of classes, made on the CPU
+        run.crit.to(device)
+    bounds = None if device.type == "cpu" else ClassBounds(run.crit, target)
     regularised = any(isinstance(callback, LossRegulariser) for callback in run.callbacks)
     whole = gets_whole(run.crit, run.model, regularised=regularised)
     call = run.player.forward or run.model
     if compile:
         call = torch.compile(call, backend=compile if isinstance(compile, str) else "inductor")
-    return Forward(call, run.crit, autocast, whole=whole)
+    return Forward(call, run.crit, autocast, whole=whole, bounds=bounds)
 
 
 def _check_length(run: Run, said: int | None) -> int | None:

@@ -19,7 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from learnkit.core.device import map_tensors
 from learnkit.core.errors import CheckpointError, check_positive, warn_once
+from learnkit.core.layers import model_device
 from learnkit.core.preserve import random_state, set_random_state
 from learnkit.data.files import PathLike, as_path
 from learnkit.data.loaders import DeviceLoader, fast_forward, generators
@@ -228,6 +230,7 @@ class Checkpoints:
 
     def _save(self, run: Run, turns: Turns, sources: list[torch.Generator]) -> None:
         tensors, model = model_state(run.model)
+        callbacks = [callback.state_dict() for callback in _callbacks(run)]
         state = {
             "fit": self._fit,
             "call": self.call,
@@ -240,7 +243,8 @@ class Checkpoints:
             "model": model,
             **turns.state_dict(),
             "run": {"clip": run.clip, "results": run.results, "running_loss": run.running_loss.state_dict()},
-            "callbacks": [callback.state_dict() for callback in _callbacks(run)],
+            "callbacks": callbacks,
+            "beside_model": _beside(run.model, callbacks),
             "owned": [{name: state_of(part) for name, part in parts.items()} for parts in _owned(run)],
             "epoch_start": self._epoch_start,
             "random": random_state(*sources),
@@ -260,7 +264,8 @@ class Checkpoints:
             turns.load_state_dict(state)
             run.clip, run.results = state["run"]["clip"], state["run"]["results"]
             run.running_loss.load_state_dict(state["run"]["running_loss"])
-            for callback, own in zip(_callbacks(run), state["callbacks"], strict=True):
+            states = _put_beside(run.model, state["callbacks"], state.get("beside_model", ()))
+            for callback, own in zip(_callbacks(run), states, strict=True):
                 callback.load_state_dict(own)
             for parts, own in zip(_owned(run), state.get("owned", ()), strict=False):
                 for name, part in parts.items() if own else ():
@@ -270,6 +275,20 @@ class Checkpoints:
         # What a newer, damaged one leaves behind goes when the next one is complete.
         for file in _unfinished(self.folder):
             file.unlink(missing_ok=True)
+
+
+def _beside(model: nn.Module, states: list[Any]) -> list[bool]:
+    """Return, for each tensor in the states of callbacks, whether it is where the model is."""
+    device, found = model_device(model), list[bool]()
+    map_tensors(lambda x: found.append(x.device == device), states)
+    return found
+
+
+def _put_beside(model: nn.Module, states: list[Any], beside: Sequence[bool]) -> list[Any]:
+    """Put the tensors that were beside the model there again: those of a file are all on the CPU."""
+    device, left = model_device(model), iter(beside)
+    placed: list[Any] = map_tensors(lambda x: x.to(device) if next(left, False) else x, states)
+    return placed
 
 
 def latest_checkpoint(folder: PathLike) -> Path | None:

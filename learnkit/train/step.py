@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from learnkit.core.errors import LearnkitError, TrainingError
 from learnkit.core.precision import Autocast
 from learnkit.data.joining import batch_len
+from learnkit.train.bounds import ClassBounds
 from learnkit.train.events import Run
 from learnkit.train.explain import MISFIT, from_outside, loss_misfit, model_misfit, no_gradient, no_number
 from learnkit.train.firstlook import FirstLook
@@ -39,10 +40,20 @@ class Forward:
     autocast : Autocast
     whole : bool
         Whether a tuple that the model returns is the prediction; see `gets_whole`.
+    bounds : ClassBounds, optional
+        Where the device cannot be asked for a class that there is none of.
     """
 
-    def __init__(self, model: Callable[..., Any], crit: Loss, autocast: Autocast, *, whole: bool) -> None:
-        self.model, self.autocast, self.whole = model, autocast, whole
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        crit: Loss,
+        autocast: Autocast,
+        *,
+        whole: bool,
+        bounds: ClassBounds | None = None,
+    ) -> None:
+        self.model, self.autocast, self.whole, self.bounds = model, autocast, whole, bounds
         self._align = aligner(crit)
 
     def __call__(self, run: Run, look: FirstLook | None = None) -> None:
@@ -64,6 +75,8 @@ class Forward:
         run.emit("after_pred")
 
     def _judge(self, run: Run) -> None:
+        if self.bounds is not None and self.bounds.waiting:
+            self.bounds.see(run.pred, run.y)
         try:
             if isinstance(run.pred, TrainingOutput):
                 run.loss = run.pred.loss(run.crit, run.y)

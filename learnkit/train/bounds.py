@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from learnkit.core.errors import TrainingError
-from learnkit.data.targets import OneOfClasses, Target
+from learnkit.data.targets import OneOfClasses
 from learnkit.train.losses import BY_CLASS, Loss, loss_name, target_of, torch_name
 
 __all__ = ["ClassBounds", "outside"]
@@ -25,21 +25,16 @@ class ClassBounds:
     Parameters
     ----------
     crit : callable
-        The loss. One of the user's own takes class numbers where `target` says so, and may know negative ones.
-    target : Target, optional
-        What the data predicts.
+        The loss. What one of the user's own does with class numbers is not known, so nothing is compared.
     """
 
-    def __init__(self, crit: Loss, target: Target | None = None) -> None:
+    def __init__(self, crit: Loss) -> None:
         self.crit = crit
-        by = target_of(crit)
-        known = isinstance(by, OneOfClasses) or torch_name(crit) in BY_CLASS
-        self.axis = by.class_axis if isinstance(by, OneOfClasses) else 1
+        target = target_of(crit)
+        self.axis = target.class_axis if isinstance(target, OneOfClasses) else 1
         self.n_classes: int | None = None
-        self.lowest: float = 0 if known else -float("inf")
-        self.waiting = known  # for the first scores, which say how many classes there are
-        if not known and isinstance(target, OneOfClasses):
-            self.n_classes = len(target.classes)
+        # For the first scores, which say how many classes there are.
+        self.waiting = isinstance(target, OneOfClasses) or torch_name(crit) in BY_CLASS
 
     def see(self, pred: Any, y: Any) -> None:
         """Learn from the first scores how many classes there are, and check the classes that belong to them."""
@@ -59,11 +54,10 @@ class ClassBounds:
         if self.n_classes is None or not isinstance(y, Tensor) or not y.numel() or y.dtype not in _CLASSES:
             return
         low, high = (int(x) for x in torch.aminmax(y))
-        if low < self.lowest or high >= self.n_classes:
+        if low < 0 or high >= self.n_classes:
             counted = y[y != _ignored(self.crit)]
             low, high = (int(x) for x in torch.aminmax(counted)) if len(counted) else (0, 0)
-        if low < self.lowest or high >= self.n_classes:
-            held = outside(low, high, self.n_classes)
+        if held := outside(low, high, self.n_classes):
             raise TrainingError(f"the loss {loss_name(self.crit)} does not fit this data.{held}")
 
 

@@ -281,7 +281,7 @@ def validate(
     run = Run(model, torch.optim.SGD([torch.zeros(())]), crit, 1, check_callbacks(callbacks))
     run.n_batches, run.batch = n_batches(dl), -1
     run.figures = ("val_loss", *figures_of(scorers))
-    measure = Measure(_forward(run, autocast_for(precision, device), target), scorers, reading)
+    measure = Measure(_forward(run, autocast_for(precision, device)), scorers, reading)
     loader.before_move = measure.forward.bounds
     with evaluating(model), preserve_rng(*generators(dl)):
         try:
@@ -329,7 +329,7 @@ def _make_steps(
     autocast = autocast_for(precision, device)
     for player in run.players:
         run.give_turn(player)
-        forward = _forward(run, autocast, target, compile)
+        forward = _forward(run, autocast, compile)
         reading = read(run.crit, target, activation)
         look = FirstLook(run.crit, reading, scorers if player is run.players[-1] else ())
         scaler = torch.amp.GradScaler(device.type, enabled=autocast.fp16)
@@ -338,11 +338,11 @@ def _make_steps(
     return Turns(run, steps), Measure(forward, scorers, reading)
 
 
-def _forward(run: Run, autocast: Autocast, target: Target | None, compile: bool | str = False) -> Forward:
+def _forward(run: Run, autocast: Autocast, compile: bool | str = False) -> Forward:
     device = model_device(run.model)
     if isinstance(run.crit, nn.Module):  # it may hold weights of classes, made on the CPU
         run.crit.to(device)
-    bounds = None if device.type == "cpu" else ClassBounds(run.crit, target)
+    bounds = None if device.type == "cpu" else ClassBounds(run.crit)
     regularised = any(isinstance(callback, LossRegulariser) for callback in run.callbacks)
     whole = gets_whole(run.crit, run.model, regularised=regularised)
     call = run.player.forward or run.model

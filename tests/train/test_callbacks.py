@@ -228,6 +228,21 @@ def test_guard_changes_nothing_of_a_healthy_training():
     assert_same(run_fit([StopOnNaN()]), run_fit([]))
 
 
+def test_a_loss_that_is_read_late_is_not_said_to_have_diverged_as_if_that_were_known():
+    class Late(StopOnNaN):
+        """As on a GPU: in batch 2 the loss of batch 1 is read."""
+
+        def after_backward(self, run):
+            if run.batch == 2:
+                self._stop(run, 1)
+
+    words = (
+        r"loss of batch 1 in epoch 0 is not finite. It was read.*Either the training diverged.*`learn.check\(\)` looks"
+    )
+    with pytest.raises(NonFiniteError, match=words):
+        run_fit([Late()])
+
+
 def test_learner_clip_and_reg_fn_are_these_callbacks(tmp_path):
     def train(**settings: Any) -> nn.Module:
         learn = learner(tmp_path, plain_net(), callbacks=settings.pop("callbacks", None))

@@ -35,7 +35,7 @@ from learnkit import (
 )
 from learnkit.core.preserve import random_state
 from learnkit.store.archive import pack
-from learnkit.train.resume import Checkpoints, latest_checkpoint
+from learnkit.train.resume import Checkpoints, _beside, _put_beside, latest_checkpoint
 from tests.train.helpers import N_CLASSES, N_IN, assert_same, items, net, snapshot
 
 
@@ -798,3 +798,14 @@ def test_a_loader_that_is_mistaken_about_its_length(said, kill, tmp_path):
         return learn
 
     resumed_like(make, lambda learn, **kw: learn.fit_one_cycle(3, 0.01, **kw), tmp_path, kill, every=2)
+
+
+def test_what_lay_beside_the_model_lies_there_again():
+    model = nn.Linear(2, 2, device="meta")  # stands for a GPU: a file knows only the CPU
+    states = [{"average": [torch.empty(3, device="meta")], "n": 2}, {"history": (torch.ones(2), None)}]
+    from_file = [{"average": [torch.ones(3)], "n": 2}, {"history": (torch.ones(2), None)}]
+    placed = _put_beside(model, from_file, _beside(model, states))
+    assert placed[0]["average"][0].device.type == "meta"
+    assert placed[1]["history"][0].device.type == "cpu"
+    before = _put_beside(model, from_file, ())  # of a file that does not say it
+    assert before[0]["average"][0].device.type == "cpu"

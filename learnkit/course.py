@@ -305,17 +305,6 @@ def plots_from_files(
     Returns
     -------
     matplotlib.figure.Figure
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from PIL import Image
-    >>> from learnkit.course import plots_from_files
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Image.new("L", (4, 4)).save(f"{folder}/a.png")
-    ...     fig = plots_from_files([f"{folder}/a.png"], titles=["black"])
-    >>> len(fig.axes)
-    1
     """
     if titles is not None:
         titles = check_list("titles", titles, "titles, one per picture")
@@ -492,13 +481,6 @@ def SGD_Momentum(momentum: float) -> Callable[..., Optimizer]:
     -------
     callable
         `opt_fn(params, lr=...)`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from learnkit.course import SGD_Momentum
-    >>> SGD_Momentum(0.9)([torch.zeros(2, requires_grad=True)], lr=0.1).defaults["momentum"]
-    0.9
     """
     return partial(torch.optim.SGD, momentum=momentum)
 

@@ -52,12 +52,6 @@ def run(out: Path, *, n: int | None = None, sz: int = 48, n_cycle: int = 2, cycl
     -------
     dict of str to float
         Figures of the last epoch.
-
-    Examples
-    --------
-    From a shell: ``python -m learnkit.demo``.
-
-    >>> from learnkit.demo import run
     """
     import matplotlib as mpl
 

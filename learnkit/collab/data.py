@@ -233,12 +233,6 @@ class CollabFilterDataset(Settable):
         ------
         DataError
             If a column or an id is missing, or a rating is missing, infinite or no number; the row is named.
-
-        Examples
-        --------
-        See `CollabFilterDataset`.
-
-        >>> from learnkit.collab import CollabFilterDataset
         """
         check_choice("duplicates", duplicates, ("last", "mean", "keep", "error"))
         names = [name for name in (user_name, item_name, rating_name, time_name) if name is not None]

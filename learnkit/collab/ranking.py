@@ -43,14 +43,7 @@ def bpr_loss(scores: Tensor, y: Tensor | None = None) -> Tensor:
 
 
 class Preference(Target):
-    """What is predicted from implicit feedback: scores that only mean an order.
-
-    Examples
-    --------
-    >>> from learnkit.collab import Preference
-    >>> Preference().c
-    1
-    """
+    """What is predicted from implicit feedback: scores that only mean an order."""
 
     c = 1
     classes = None

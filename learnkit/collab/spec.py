@@ -24,12 +24,6 @@ class EmbeddingSpec(ModelSpec):
         The name of its class.
     arguments : dict
         Of its class.
-
-    Examples
-    --------
-    >>> from learnkit.collab import EmbeddingDot, EmbeddingSpec
-    >>> EmbeddingSpec.of(EmbeddingDot(3, 4, 5)).build().item_factors
-    Table(4, 5)
     """
 
     kind: str

@@ -37,12 +37,6 @@ def default_device() -> torch.device:
     Returns
     -------
     torch.device
-
-    Examples
-    --------
-    >>> from learnkit import default_device
-    >>> default_device().type in ("cuda", "mps", "cpu")
-    True
     """
     if name := os.environ.get("LEARNKIT_DEVICE"):
         return torch.device(name)

@@ -63,14 +63,6 @@ def plots(
     ------
     ValueError
         If there is no picture, or titles and pictures differ in number.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from learnkit import plots
-    >>> fig = plots(np.zeros((4, 8, 8, 3)), rows=2, titles=list("abcd"))
-    >>> len(fig.axes)
-    4
     """
     import matplotlib.pyplot as plt
 
@@ -125,13 +117,6 @@ def plot_confusion_matrix(
     Returns
     -------
     matplotlib.axes.Axes
-
-    Examples
-    --------
-    >>> from learnkit import plot_confusion_matrix
-    >>> ax = plot_confusion_matrix([[9, 1], [2, 8]], ["cat", "dog"])
-    >>> ax.get_xlabel()
-    'predicted'
     """
     classes = check_list("classes", classes, "names")
     matrix = number_array("cm", cm).astype(float)

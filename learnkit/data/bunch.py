@@ -121,12 +121,6 @@ class DataBunch(Settable):
         ------
         DataError
             If items and labels differ in number, or a label is missing.
-
-        Examples
-        --------
-        See `Prep`.
-
-        >>> from learnkit import DataBunch
         """
         if len(items) != len(labels):
             raise DataError(f"every item needs a label: got {len(items)} items and {len(labels)} labels.")

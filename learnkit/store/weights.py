@@ -75,7 +75,10 @@ def save_model(model: nn.Module, path: PathLike, *, meta: Mapping[str, Any] | No
     >>> model = torch.nn.Linear(3, 2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = save_model(model, f"{folder}/model")
-    ...     load_model(torch.nn.Linear(3, 2), path)
+    ...     again = torch.nn.Linear(3, 2)
+    ...     load_model(again, path)
+    >>> bool((again.weight == model.weight).all())
+    True
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -122,12 +125,6 @@ def load_model(model: nn.Module, path: PathLike) -> None:
     CheckpointError
         If the file is missing, damaged, holds anything that would have to be executed, or belongs to another architecture
         (the layers that differ are named).
-
-    Examples
-    --------
-    See `save_model`.
-
-    >>> from learnkit import load_model
     """
     target = found_weights(path)
     state = read_weights(target)

@@ -33,12 +33,6 @@ class TableSpec(ModelSpec):
         As for `get_learner`, with nothing left to defaults.
     n_edges : int or None
         Edges of the bins of each number, for `"ple"`.
-
-    Examples
-    --------
-    >>> from learnkit.tabular import TableSpec
-    >>> TableSpec("mlp", [(4, 2)], 1, 0.0, 1, [20], [0.1], None, False).build().outp
-    Linear(in_features=20, out_features=1, bias=True)
     """
 
     arch: str

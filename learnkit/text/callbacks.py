@@ -14,13 +14,7 @@ __all__ = ["NTASGD", "ResetState", "ScaleRateByLength", "SkipScores"]
 
 
 class ResetState(Callback):
-    """Let the model forget the text before each pass: calls `model.reset()`, as `fit` does by itself.
-
-    Examples
-    --------
-    >>> from learnkit.text import ResetState
-    >>> callbacks = [ResetState()]
-    """
+    """Let the model forget the text before each pass: calls `model.reset()`, as `fit` does by itself."""
 
     def before_train(self, run: Run) -> None:
         """Begin the training text with a fresh state."""
@@ -40,11 +34,6 @@ class ScaleRateByLength(Callback):
     ----------
     bptt : int
         Usual length.
-
-    Examples
-    --------
-    >>> from learnkit.text import ScaleRateByLength
-    >>> callbacks = [ScaleRateByLength(70)]
     """
 
     def __init__(self, bptt: int) -> None:
@@ -71,13 +60,7 @@ class ScaleRateByLength(Callback):
 
 
 class SkipScores(Callback):
-    """Let a language model leave its scores uncomputed while it trains: the loss does without (see `Undecoded`).
-
-    Examples
-    --------
-    >>> from learnkit.text import SkipScores
-    >>> callbacks = [SkipScores()]
-    """
+    """Let a language model leave its scores uncomputed while it trains: the loss does without (see `Undecoded`)."""
 
     def before_train(self, run: Run) -> None:
         """Begin to."""
@@ -110,11 +93,6 @@ class NTASGD(WeightAverage):
     References
     ----------
     Merity, Keskar & Socher 2017, "Regularizing and Optimizing LSTM Language Models".
-
-    Examples
-    --------
-    >>> from learnkit.text import NTASGD
-    >>> callbacks = [NTASGD(patience=3)]
     """
 
     def __init__(self, patience: int = 5) -> None:

@@ -49,12 +49,6 @@ class EncoderLearner(Learner):
     model : nn.Module
     opt_fn, crit, metrics, callbacks, splitter, **options
         As for `Learner`.
-
-    Examples
-    --------
-    See `LanguageLearner` and `TextLearner`.
-
-    >>> from learnkit.text import EncoderLearner
     """
 
     data: Any

@@ -23,13 +23,6 @@ class LanguageModelSpec(ModelSpec):
     n_tokens : int
     encoder : EncoderSettings
     tie_weights : bool
-
-    Examples
-    --------
-    >>> from learnkit.text import EncoderSettings, LanguageModelSpec
-    >>> encoder = EncoderSettings("gru", 8, 16, 2, 0.05, 0.05, 0.1, 0.02, 0.05)
-    >>> LanguageModelSpec(100, encoder, False).build().decoder
-    Linear(in_features=8, out_features=100, bias=True)
     """
 
     n_tokens: int
@@ -62,13 +55,6 @@ class ClassifierSpec(ModelSpec):
         Width of the head's hidden layer.
     ps : pair of float
         Dropout of the head.
-
-    Examples
-    --------
-    >>> from learnkit.text import ClassifierSpec, EncoderSettings
-    >>> encoder = EncoderSettings("gru", 8, 16, 2, 0.05, 0.05, 0.1, 0.02, 0.05)
-    >>> ClassifierSpec(100, encoder, 2, 70, 70, 50, (0.4, 0.1)).build().head[-1]
-    Linear(in_features=50, out_features=2, bias=True)
     """
 
     n_tokens: int

@@ -79,12 +79,6 @@ class MixUp(Blend):
     ----------
     alpha : float, default 0.4
         Of the Beta(alpha, alpha) distribution the blend is drawn from, per batch. Larger blends more.
-
-    Examples
-    --------
-    >>> from learnkit import MixUp
-    >>> MixUp(0.2).alpha
-    0.2
     """
 
     def __init__(self, alpha: float = 0.4) -> None:
@@ -102,12 +96,6 @@ class CutMix(Blend):
     ----------
     alpha : float, default 1.0
         Of the Beta(alpha, alpha) distribution the size of the rectangle is drawn from, per batch.
-
-    Examples
-    --------
-    >>> from learnkit import CutMix
-    >>> CutMix().alpha
-    1.0
     """
 
     def __init__(self, alpha: float = 1.0) -> None:

@@ -26,12 +26,6 @@ class GradientClip(Callback):
     ----------
     max_norm : float
         Largest norm over all parameters together (Pascanu et al. 2013).
-
-    Examples
-    --------
-    >>> from learnkit import GradientClip
-    >>> GradientClip(0.3).max_norm
-    0.3
     """
 
     def __init__(self, max_norm: float) -> None:
@@ -50,11 +44,6 @@ class LossRegulariser(Callback):
     reg_fn : callable
         `reg_fn(pred, extra, loss)` -> the loss to minimise; `extra` are the model's outputs after the first.
         The reported training loss is the regularised one.
-
-    Examples
-    --------
-    >>> from learnkit import LossRegulariser
-    >>> penalty = LossRegulariser(lambda pred, extra, loss: loss + 1e-3 * pred.square().mean())
     """
 
     def __init__(self, reg_fn: Callable[[Any, tuple[Any, ...], Tensor], Tensor]) -> None:
@@ -76,11 +65,6 @@ class StopOnNaN(Callback):
     ------
     NonFiniteError
         Naming epoch and batch, and where it began: in the inputs or the target, or in which layer.
-
-    Examples
-    --------
-    >>> from learnkit import StopOnNaN
-    >>> guard = StopOnNaN()
     """
 
     rehearses = False
@@ -173,11 +157,6 @@ class WeightAverage(Callback):
         Share of the old average kept at each step, e.g. 0.999. `None` for SWA.
     start : int, default 0
         First epoch that counts.
-
-    Examples
-    --------
-    >>> from learnkit import WeightAverage
-    >>> ema, swa = WeightAverage(decay=0.999), WeightAverage(start=5)
     """
 
     def __init__(self, decay: float | None = None, start: int = 0) -> None:

@@ -44,13 +44,6 @@ class WeightDecaySchedule(Callback):
         `lrs` and `wds` of this step, one per layer group.
     init_lrs, init_wds : array of float
         The base values.
-
-    Examples
-    --------
-    >>> from torch import nn, optim
-    >>> from learnkit import LayerOptimizer, WeightDecaySchedule
-    >>> lo = LayerOptimizer(optim.Adam, nn.Linear(2, 1), 1e-3, 1e-4)
-    >>> sched = WeightDecaySchedule(lo, batch_per_epoch=100, cycle_len=1, cycle_mult=2, n_cycles=3, norm_wds=True)
     """
 
     def __init__(

@@ -54,46 +54,19 @@ class Cancel(Exception):
 
 
 class CancelBatch(Cancel):
-    """Go on with the next batch.
-
-    Examples
-    --------
-    >>> from learnkit import Callback, CancelBatch
-    >>> class SkipTinyBatches(Callback):
-    ...     def before_batch(self, run):
-    ...         if len(run.y) < 2:
-    ...             raise CancelBatch
-    """
+    """Go on with the next batch; see `Callback`."""
 
     scope = 1
 
 
 class CancelEpoch(Cancel):
-    """Go on with the next epoch, skipping what is left of this one, validation included.
-
-    Examples
-    --------
-    >>> from learnkit import Callback, CancelEpoch
-    >>> class FirstHundredBatches(Callback):
-    ...     def before_batch(self, run):
-    ...         if run.batch >= 100:
-    ...             raise CancelEpoch
-    """
+    """Go on with the next epoch, skipping what is left of this one, validation included; see `Callback`."""
 
     scope = 2
 
 
 class CancelFit(Cancel):
-    """End the fit.
-
-    Examples
-    --------
-    >>> from learnkit import Callback, CancelFit
-    >>> class StopWhenGoodEnough(Callback):
-    ...     def after_epoch(self, run):
-    ...         if run.results.get("accuracy", 0) > 0.99:
-    ...             raise CancelFit
-    """
+    """End the fit; see `Callback`."""
 
     scope = 3
 
@@ -116,12 +89,25 @@ class Callback:
 
     Examples
     --------
-    >>> from learnkit import Callback
-    >>> class CountSteps(Callback):
+    It counts steps, and ends every epoch after three of its batches:
+
+    >>> import torch
+    >>> from learnkit import Callback, CancelEpoch, DataBunch, fit
+    >>> class ThreeSteps(Callback):
     ...     def __init__(self):
     ...         self.n = 0
+    ...     def before_batch(self, run):
+    ...         if run.batch == 3:
+    ...             raise CancelEpoch
     ...     def after_step(self, run):
     ...         self.n += 1
+    >>> data = DataBunch(".", [(torch.randn(8, 4), torch.randn(8, 1))] * 5)
+    >>> model = torch.nn.Linear(4, 1)
+    >>> opt = torch.optim.SGD(model.parameters(), lr=0.01)
+    >>> steps = ThreeSteps()
+    >>> results = fit(model, data, 2, opt, torch.nn.functional.mse_loss, callbacks=[steps], progress=False)
+    >>> steps.n
+    6
     """
 
     rehearses: ClassVar[bool] = True
@@ -303,14 +289,6 @@ class Run:
     ----------
     model, opt, crit, n_epochs, callbacks, players
         As for `fit`, which makes the run.
-
-    Examples
-    --------
-    >>> from learnkit import Callback, Run
-    >>> class Look(Callback):
-    ...     def after_batch(self, run: Run) -> None:
-    ...         if run.training and run.batch == 0:
-    ...             print(run.epoch, run.n_batches, tuple(run.pred.shape))
     """
 
     def __init__(

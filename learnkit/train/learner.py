@@ -377,7 +377,9 @@ class Learner(Settable):
         >>> data = DataBunch(".", [(x, x.sum(1))] * 8, [(x, x.sum(1))], target=Real())
         >>> learn = Learner(data, torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)))
         >>> with learn.no_progress():
-        ...     results = learn.fine_tune(1)
+        ...     results = learn.fine_tune(2, freeze_epochs=1)
+        >>> len(learn.sched.epochs), all(p.requires_grad for p in learn.model.parameters())
+        (2, True)
         """
         return self.follow(FineTune(epochs, base_lr, freeze_epochs), **options)
 
@@ -871,12 +873,6 @@ class Learner(Settable):
         ------
         DataError
             If an item cannot be read (it is named), or it is not known how items are prepared.
-
-        Examples
-        --------
-        See `Prep`, and `load_learner`.
-
-        >>> from learnkit import Learner
         """
         dl = known_prep(self.prep, "raw items cannot be predicted").loader(items, bs)
         preds = self._predict(dl).preds

@@ -25,11 +25,6 @@ class CSVLog(Callback):
         The file; its folder is made. Column names are written first.
     append : bool, default False
         Go on with a file that exists instead of starting it anew.
-
-    Examples
-    --------
-    >>> from learnkit import CSVLog
-    >>> log = CSVLog("logs/history.csv")
     """
 
     rehearses = False
@@ -103,11 +98,6 @@ class TensorBoardLog(Callback):
     ------
     MissingExtraError
         If TensorBoard is not installed.
-
-    Examples
-    --------
-    >>> from learnkit import TensorBoardLog
-    >>> log = TensorBoardLog("runs/first", every=50)
     """
 
     rehearses = False

@@ -38,13 +38,6 @@ class LRFindResult:
     ----------
     steepest, valley, minimum, lrs, losses
         The attributes.
-
-    Examples
-    --------
-    >>> from learnkit import LRFindResult
-    >>> found = LRFindResult(steepest=1e-3, valley=3e-3, minimum=1e-2, lrs=[1e-3, 1e-1], losses=[1.0, 0.5])
-    >>> found
-    LRFindResult(steepest=0.001, valley=0.003, minimum=0.01)
     """
 
     steepest: float

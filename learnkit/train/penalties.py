@@ -41,10 +41,11 @@ def l1_penalty(groups: nn.Module | Sequence[LayerGroup], weights: float | Sequen
     Examples
     --------
     >>> import torch
-    >>> from learnkit import DataBunch, Learner, l1_penalty
-    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
-    >>> learn = Learner(DataBunch(".", []), model, crit=torch.nn.MSELoss())
-    >>> learn.reg_fn = l1_penalty(learn.get_layer_groups(), [0, 1e-3])
+    >>> from learnkit import l1_penalty
+    >>> model = torch.nn.Linear(2, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(model.weight, -3.0)
+    >>> l1_penalty(model, 0.5)(None, (), torch.tensor(1.0)).item()
+    4.0
     """
     return _penalty(groups, weights, lambda p: p.abs().sum())
 

@@ -224,16 +224,6 @@ class ProgressTable(Callback):
     ----------
     interval : float, default 0.25
         Seconds between two updates of the bar; only then is the loss read from the device.
-
-    Examples
-    --------
-    >>> import torch, torch.nn.functional as F
-    >>> from learnkit import DataBunch, ProgressTable, fit
-    >>> batches = [(torch.randn(8, 3), torch.zeros(8, dtype=torch.long))] * 4
-    >>> model = torch.nn.Linear(3, 2)
-    >>> opt = torch.optim.SGD(model.parameters(), lr=0.1)
-    >>> data = DataBunch(".", batches)
-    >>> _ = fit(model, data, 1, opt, F.cross_entropy, callbacks=[ProgressTable()], progress=False)  # doctest: +SKIP
     """
 
     rehearses = False

@@ -292,14 +292,7 @@ def _put_beside(model: nn.Module, states: list[Any], beside: Sequence[bool]) -> 
 
 
 def latest_checkpoint(folder: PathLike) -> Path | None:
-    """Return the newest checkpoint in a folder, `None` if there is none.
-
-    Examples
-    --------
-    >>> from learnkit.train.resume import latest_checkpoint
-    >>> latest_checkpoint("no/such/folder") is None
-    True
-    """
+    """Return the newest checkpoint in a folder, `None` if there is none."""
     return next(reversed(_files(as_path("folder", folder))), None)
 
 

@@ -288,13 +288,6 @@ class ScheduleRates(Callback):
     ----------
     cycle : int
         The current cycle.
-
-    Examples
-    --------
-    >>> from torch import nn, optim
-    >>> from learnkit import LayerOptimizer, ScheduleRates, flat_cosine
-    >>> lo = LayerOptimizer(optim.Adam, nn.Linear(2, 1), 1e-3)
-    >>> sched = ScheduleRates(lo, nb=100, lr=flat_cosine(0.72))
     """
 
     def __init__(

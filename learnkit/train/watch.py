@@ -88,12 +88,6 @@ class EarlyStopping(Watch):
         Epochs without improvement after which to stop.
     min_delta : float, default 0
         Smallest change that counts.
-
-    Examples
-    --------
-    >>> from learnkit import EarlyStopping
-    >>> EarlyStopping("accuracy", patience=2).patience
-    2
     """
 
     def __init__(
@@ -126,12 +120,6 @@ class SaveBest(Watch):
         Smallest change that counts.
     meta : mapping, optional
         Kept in the file's header, see `save_model`.
-
-    Examples
-    --------
-    >>> from learnkit import SaveBest
-    >>> SaveBest("models/best", monitor="accuracy").monitor
-    'accuracy'
     """
 
     def __init__(
@@ -186,12 +174,6 @@ class ReduceOnPlateau(Watch):
         Rates do not fall below it.
     min_delta : float, default 0
         Smallest change that counts.
-
-    Examples
-    --------
-    >>> from learnkit import ReduceOnPlateau
-    >>> ReduceOnPlateau(factor=0.5).factor
-    0.5
     """
 
     def __init__(

@@ -44,14 +44,6 @@ class ClassActivationMap:
     ----------
     maps, pictures, targets, titles, method
         The attributes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from learnkit.vision import ClassActivationMap
-    >>> heat = ClassActivationMap(np.zeros((2, 8, 8)), np.zeros((2, 8, 8, 3)), [0, 1], ["cat", "dog"], "cam")
-    >>> len(heat.plot().axes)
-    2
     """
 
     maps: NDArray[np.float32]

@@ -28,15 +28,6 @@ class ImageInterpretation(Interpretation):
         As for `Interpretation`.
     dataset : ImageDataset or None
         The pictures, in the order of the predictions.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from learnkit.vision import ImageDataset, ImageInterpretation
-    >>> ds = ImageDataset(np.zeros((3, 8, 8), dtype=np.uint8), np.array([0, 1, 1]))
-    >>> said = ImageInterpretation([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]], [0, 1, 1], ["cat", "dog"], ds)
-    >>> len(said.plot_most_incorrect().axes)
-    1
     """
 
     def __init__(

@@ -72,7 +72,8 @@ class ConvLearner(Learner):
     >>> data = ImageClassifierData.from_arrays(".", trn=(x, y), val=(x, y), bs=10)
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     >>> learn = ConvLearner.from_model_data(model, data)
-    >>> learn.freeze_to(-1)
+    >>> learn.predict().shape
+    (20, 2)
     """
 
     application = "vision"

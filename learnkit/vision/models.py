@@ -45,12 +45,6 @@ class Stats:
     ----------
     mean, std : tuple of float
         One number per channel: red, green, blue.
-
-    Examples
-    --------
-    >>> from learnkit.vision import imagenet_stats
-    >>> imagenet_stats.mean
-    (0.485, 0.456, 0.406)
     """
 
     mean: tuple[float, ...]

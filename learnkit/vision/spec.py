@@ -32,12 +32,6 @@ class ConvSpec(ModelSpec):
         Widths of the head's hidden layers.
     head : bool, default True
         `False` for the architecture with its own classifier; then the three above say nothing.
-
-    Examples
-    --------
-    >>> from learnkit.vision import ConvSpec
-    >>> ConvSpec("squeezenet1_1", c=2, ps=[0.5], xtra_fc=[]).build()[1][-1]
-    Linear(in_features=1024, out_features=2, bias=True)
     """
 
     arch: str

@@ -232,8 +232,12 @@ def tfms_from_stats(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from learnkit.vision import RandomFlip, tfms_from_stats
     >>> trn_tfms, val_tfms = tfms_from_stats(([0.5] * 3, [0.25] * 3), 32, aug_tfms=[RandomFlip()], pad=4)
+    >>> x = val_tfms(np.full((48, 64, 3), 255, dtype=np.uint8))
+    >>> x.shape, float(x.max())
+    ((3, 32, 32), 2.0)
     """
     if crop_type is not None and crop not in ("random", crop_type):
         raise ValueError(f"`crop_type` and `crop` are one setting; got {crop_type!r} and {crop!r}. Pass one of them.")
@@ -271,12 +275,6 @@ def tfms_from_model(
     Returns
     -------
     trn_tfms, val_tfms : ImageTransforms
-
-    Examples
-    --------
-    >>> from torchvision.models import resnet34
-    >>> from learnkit.vision import tfms_from_model, transforms_side_on
-    >>> trn_tfms, val_tfms = tfms_from_model(resnet34, 224, aug_tfms=transforms_side_on, max_zoom=1.1)
     """
     return tfms_from_stats(arch_stats(arch), sz, aug_tfms, max_zoom, pad, crop_type, crop=crop, max_value=max_value)
 

@@ -166,6 +166,7 @@ def fit(
     run = Run(model, players[0].opt, players[0].crit, n_epochs, shown, players)
     run.clip = clip
     run.resumed, first_epoch = (False, 0) if checkpoints is None else (checkpoints.resuming, checkpoints.first_epoch)
+    # Known before the first event, so that a callback that watches a figure can refuse one that there will not be.
     run.figures = ("trn_loss", *loss_names(run), *(("val_loss", *figures_of(scorers)) if val_dl is not None else ()))
     run.higher_is_better = directions_of(scorers) | dict.fromkeys(loss_names(run), False)
     if remark := check_players(model, players, run.callbacks):
@@ -189,7 +190,7 @@ def fit(
                         run.begin_pass(training=True, n_batches=n_trn)
                         turns.start_pass()
                         run.emit("before_train")
-                        set_train_mode(model)
+                        set_train_mode(model)  # in each epoch anew: the validation before left it in the other
                         forget_state(model)  # what a recurrent model kept belongs to other texts
                         run.running_loss.start_epoch()
                         if checkpoints is None:
@@ -200,7 +201,10 @@ def fit(
                             batches = checkpoints.begin_epoch(run, trn_dl, turns)
                         for run.batch, (run.xs, run.y) in batches:
                             step = turns.next()
-                            with run.phase("batch"), step:
+                            with (
+                                run.phase("batch"),
+                                step,
+                            ):  # what a callback cancels ends here, what it heard stays heard
                                 run.emit("before_batch")
                                 step.compute_loss()
                                 step.backward()
@@ -218,6 +222,7 @@ def fit(
                             run.emit("before_valid")
                             run.results |= measure(run, val_dl)
     except BaseException as exc:
+        # Before callbacks clean up: they let go of what tells what happened.
         reason = explain(exc, (data.trn_dl, data.val_dl), batch_len(run.xs, run.y), describe(run.xs), device)
         _clean_up(run, failed=True)
         if reason is None:
@@ -374,7 +379,7 @@ def _clean_up(run: Run, *, failed: bool = False) -> None:
             pass
         except BaseException as exc:
             errors.append(exc)
-    for player in run.players:
+    for player in run.players:  # gradients of a whole model are as large as the model
         player.opt.zero_grad(set_to_none=True)
     if errors and not failed:
         raise errors[0]

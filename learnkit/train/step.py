@@ -151,7 +151,7 @@ class Step:
 
     def compute_loss(self) -> None:
         """Run model and loss on the batch at hand, before the first of a window without gradients."""
-        if self.between_windows:
+        if self.between_windows:  # here, not after the step: until the next batch callbacks can look at the gradients
             self.waiting = 0
             self.run.opt.zero_grad(set_to_none=True)
         self.forward(self.run, self.look)
@@ -160,7 +160,7 @@ class Step:
         """Add the gradients of the batch to those that wait."""
         run = self.run
         loss, n = run.loss, batch_len(run.xs, run.y)
-        run.running_loss.add(loss, n, self.number)
+        run.running_loss.add(loss, n, self.number)  # as it is: what is reported knows nothing of weights and scales
         if self.accumulate > 1:  # a batch counts by its items, relative to the window's first
             self._first, self._weight = (self._first, self._weight) if self.waiting else (max(n, 1), 0.0)
             self._weight += n / self._first
@@ -172,7 +172,7 @@ class Step:
         """Let the optimizer change the weights."""
         run = self.run
         self.waiting = 0
-        self.scaler.unscale_(run.opt)
+        self.scaler.unscale_(run.opt)  # before anybody looks at a norm
         if self.accumulate > 1:  # gradients are a weighted sum so far; make them a mean
             for p in parameters(run.opt):
                 if p.grad is not None:

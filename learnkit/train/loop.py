@@ -172,9 +172,7 @@ def fit(
     if remark := check_players(model, players, run.callbacks):
         run.remark(remark)
     turns, measure = _make_steps(run, data, scorers, activation, precision, compile, accumulate)
-    for dl in (trn_dl, val_dl):
-        if dl is not None:
-            dl.before_move = measure.forward.bounds
+    measure.forward.watch(trn_dl, val_dl)
     n_trn, n_val = n_batches(data.trn_dl), 0 if data.val_dl is None else n_batches(data.val_dl)
     said = n_trn  # by the training loader; `None` once it turned out to be wrong
     batches: Iterator[tuple[int, Any]] = iter(())
@@ -201,10 +199,7 @@ def fit(
                             batches = checkpoints.begin_epoch(run, trn_dl, turns)
                         for run.batch, (run.xs, run.y) in batches:
                             step = turns.next()
-                            with (
-                                run.phase("batch"),
-                                step,
-                            ):  # what a callback cancels ends here, what it heard stays heard
+                            with run.phase("batch"), step:
                                 run.emit("before_batch")
                                 step.compute_loss()
                                 step.backward()
@@ -287,7 +282,7 @@ def validate(
     run.n_batches, run.batch = n_batches(dl), -1
     run.figures = ("val_loss", *figures_of(scorers))
     measure = Measure(_forward(run, autocast_for(precision, device)), scorers, reading)
-    loader.before_move = measure.forward.bounds
+    measure.forward.watch(loader)
     with evaluating(model), preserve_rng(*generators(dl)):
         try:
             with run.phase("fit"):

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from learnkit.core.errors import LearnkitError, TrainingError
 from learnkit.core.precision import Autocast
 from learnkit.data.joining import batch_len
+from learnkit.data.loaders import DeviceLoader
 from learnkit.train.bounds import ClassBounds
 from learnkit.train.events import Run
 from learnkit.train.explain import MISFIT, from_outside, loss_misfit, model_misfit, no_gradient, no_number
@@ -55,6 +56,12 @@ class Forward:
     ) -> None:
         self.model, self.autocast, self.whole, self.bounds = model, autocast, whole, bounds
         self._align = aligner(crit)
+
+    def watch(self, *loaders: DeviceLoader | None) -> None:
+        """Let loaders compare the classes of each batch before they move it, where the device cannot be asked."""
+        for dl in loaders:
+            if dl is not None:
+                dl.before_move = self.bounds
 
     def __call__(self, run: Run, look: FirstLook | None = None) -> None:
         """Compute the loss of the batch at hand, and let `look` see it while there is something to find out."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 from learnkit.core.errors import DataError, check_positive, user_stacklevel
 from learnkit.data.files import PathLike, all_files, atomic_path
+from learnkit.runtime.pictures import Picture, picture_name, read_rgb
 
 __all__ = [
     "IMAGE_EXTENSIONS",
@@ -34,8 +34,6 @@ __all__ = [
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
 IMAGE_EXTENSIONS = frozenset(
     [
@@ -84,16 +82,6 @@ _WITH_DECODER = frozenset(
     ]
 )
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 
 def open_image(fn: Picture, *, max_value: float | None = None) -> NDArray[np.float32]:
     """Read a picture as RGB, turned the way its EXIF data says.
@@ -126,72 +114,6 @@ def open_image(fn: Picture, *, max_value: float | None = None) -> NDArray[np.flo
     (3, 4, 3)
     """
     return np.asarray(read_rgb(fn, max_value), dtype=np.float32) / np.float32(255)
-
-
-def read_rgb(fn: Picture, max_value: float | None = None) -> Image.Image:
-    """Read a picture as an 8-bit RGB PIL image; see `open_image`."""
-    try:
-        with Image.open(io.BytesIO(fn) if isinstance(fn, bytes | bytearray | memoryview) else fn) as file:
-            file.load()  # first of all, and before the file is closed: what is read of it later is read of a whole picture
-            image = _in_8_bits(file, max_value)
-            turn = _TURNS.get(_orientation(file))
-            if turn is not None:
-                image = image.transpose(turn)
-            if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image if image.mode == "RGB" else image.convert("RGB")
-    except Exception as exc:  # a decoder may fail in any way on a damaged file
-        raise DataError(
-            f"the picture {picture_name(fn)} cannot be read: {_reason(exc)}. Replace or remove the file."
-        ) from exc
-
-
-def picture_name(fn: Picture) -> str:
-    """Name a picture for messages."""
-    if isinstance(fn, str | os.PathLike):
-        return str(fn)
-    return (
-        f"(of {len(fn):,} bytes)"
-        if isinstance(fn, bytes | bytearray | memoryview)
-        else str(getattr(fn, "name", type(fn).__name__))
-    )
-
-
-def _reason(exc: Exception) -> str:
-    return str(exc) if isinstance(exc, OSError | ValueError | SyntaxError) else f"{type(exc).__name__}: {exc}"
-
-
-def _orientation(file: Image.Image) -> int:
-    """Return what EXIF says of the way up, 1 where it says nothing that can be read: the pixels are whole then, too."""
-    try:
-        value = file.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:
-        return 1
-    return value if isinstance(value, int) else 1
-
-
-def _in_8_bits(image: Image.Image, max_value: float | None) -> Image.Image:
-    """Bring whole numbers of 16 and 32 bits, and floats, to 0..255, by one scale for all pictures of that kind."""
-    if not image.mode.startswith("I") and image.mode != "F":
-        return image
-    is_float = image.mode == "F"
-    white = max_value or (1.0 if is_float else 65535.0)
-    values = np.asarray(image, dtype=np.float64)
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    if not np.isfinite([low, high]).all():
-        raise ValueError("it holds NaN or infinite values, which are no brightness")
-    room = 1e-3 * white if is_float else 0  # sums of floats miss their end by a little
-    if not (low >= -room and high <= white + room):
-        kind = "floats" if is_float else "whole numbers"
-        held = f"it holds {kind} from {low:.6g} to {high:.6g}, where 0 is black and {white:g} white"
-        if low < -room:
-            raise ValueError(f"{held}. Nothing is darker than black: shift the values of the whole data set")
-        raise ValueError(
-            f"{held}. If the pictures of this data set reach further, say how far in the transforms, "
-            f"`tfms_from_model(..., max_value={high:g})`"
-        )
-    return Image.fromarray((values * (255 / white)).round().clip(0, 255).astype(np.uint8))
 
 
 def find_pictures(folder: PathLike) -> tuple[list[Path], list[Path]]:

@@ -22,6 +22,7 @@ from learnkit.core.errors import DataError, check_choice, check_positive
 from learnkit.core.old_names import old_arguments
 from learnkit.core.settable import Settable
 from learnkit.data.dataset import seeded_globals
+from learnkit.runtime.pictures import fit_picture, normalised
 from learnkit.vision.augment import Augment, Draw, RandomCrop, RandomZoom
 from learnkit.vision.models import Stats, arch_stats
 
@@ -128,6 +129,11 @@ class ImageTransforms(Settable):
     def item(self, x: Any, rng: np.random.Generator) -> Tensor:
         """Return the `uint8` tensor `(3, sz, sz)` of a picture, augmented with draws from `rng`."""
         picture = as_uint8(x, self.max_value)
+        if (
+            not self.aug_tfms and not self.pad
+        ):  # as it is predicted, also where there is no torch: pixel by pixel the same
+            pixels = fit_picture(picture.permute(1, 2, 0).numpy(), self.sz, self.crop)
+            return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         draw = Draw(sz=self.sz)
         for augment in self._augments:
             augment.draw(rng, draw)
@@ -155,16 +161,9 @@ class ImageTransforms(Settable):
 
     def batch(self, x: Tensor) -> Tensor:
         """Turn a stacked batch into normalised `float32`."""
-        scale = np.float32(255 if x.dtype == torch.uint8 else 1)
         # numpy's one thread: torch's would wait for their next work on the cores that the loading processes need.
         result = torch.empty(x.shape)
-        pixels = result.numpy()
-        if self.stats is None:
-            np.divide(x.numpy(), scale, out=pixels)
-        else:
-            mean, std = (np.asarray(values, np.float32)[:, None, None] for values in (self.stats.mean, self.stats.std))
-            np.subtract(x.numpy(), mean * scale, out=pixels)  # one pass less than bringing them to 0..1 first
-            pixels /= std * scale
+        normalised(x.numpy(), None if self.stats is None else (self.stats.mean, self.stats.std), result.numpy())
         return result
 
     def denorm(self, x: Any) -> NDArray[np.float32]:

@@ -1,0 +1,4 @@
+from learnkit.runtime.model import RuntimeModel as RuntimeModel
+from learnkit.runtime.model import load as load
+
+__all__ = ["RuntimeModel", "load"]

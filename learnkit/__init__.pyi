@@ -2,6 +2,7 @@ from learnkit.core.device import VV, T, V, default_device, seed_everything, to_n
 from learnkit.core.errors import (
     CheckpointError,
     DataError,
+    ExportError,
     LearnkitError,
     MissingExtraError,
     NonFiniteError,
@@ -105,6 +106,7 @@ __all__ = [
     "DataBunch",
     "DataError",
     "EarlyStopping",
+    "ExportError",
     "FBeta",
     "FineTune",
     "FitOptions",

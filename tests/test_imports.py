@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "learnkit"
-LAYERS = ("core", "data", "store", "train")
+LAYERS = ("core", "runtime", "data", "store", "export", "train")
 APPLICATIONS = ("vision", "tabular", "text", "collab")
 # What each layer may import besides itself; the modules at the top (`__init__`, `demo`, ...) may import anything.
 ALLOWED = {layer: set(LAYERS[:i]) for i, layer in enumerate(LAYERS)} | {app: set(LAYERS) for app in APPLICATIONS}
@@ -126,6 +126,17 @@ import learnkit
 print(sorted(set({HEAVY!r}) & (set(sys.modules) - before)))
 """
     assert run(code) == "[]"
+
+
+def test_the_runtime_needs_neither_torch_nor_pandas() -> None:
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(["torch", "pandas", "torchvision", "sklearn", "spacy"]))  # not installed
+import learnkit.runtime
+from learnkit.runtime import load, RuntimeModel
+print(sorted(name for name in {HEAVY!r} if sys.modules.get(name)))
+"""
+    assert run(code) == "['PIL']"
 
 
 def test_applications_import_without_the_optional_packages() -> None:

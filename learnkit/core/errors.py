@@ -18,6 +18,7 @@ from types import ModuleType
 __all__ = [
     "CheckpointError",
     "DataError",
+    "ExportError",
     "LearnkitError",
     "MissingExtraError",
     "NonFiniteError",
@@ -57,6 +58,10 @@ class OutOfMemoryError(TrainingError, MemoryError):
 
 class CheckpointError(LearnkitError, ValueError):
     """A weights file is missing, damaged, unsafe or belongs to another model."""
+
+
+class ExportError(LearnkitError, RuntimeError):
+    """A model cannot be translated to another format, or would predict something else there; nothing was written."""
 
 
 class UnwritableError(LearnkitError, PermissionError):

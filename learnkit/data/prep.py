@@ -65,6 +65,11 @@ class Prep(ABC):
     target: Target | None = None
     """What is predicted, where the preparation alone says it (the next token of a text)."""
 
+    portable_kind: str | None = None
+    """The kind of items, in `learnkit.runtime`'s words; with it `portable` says how they are prepared."""
+    portable_axes: Mapping[str, Mapping[int, str]] | None = None
+    """Names of a batch's inputs, in order, and of their axes of any size."""
+
     def item(self, raw: Any) -> Any:
         """Turn one raw item into what the model takes: a tensor, or an array; of one shape for all items of a batch."""
         raise NotImplementedError(f"{type(self).__name__} must define `item`, or `loader` for whole batches.")
@@ -103,6 +108,13 @@ class Prep(ABC):
         Weights that were saved with another are refused by `load`; by default nothing is compared.
         """
         return {}
+
+    def portable(self) -> dict[str, Any] | None:
+        """Return what is needed to prepare raw items without torch, as JSON; `None` where that is not known.
+
+        `learn.to_onnx` writes it beside the network, and `learnkit.runtime` reads it.
+        """
+        return None
 
     def show(self, xs: tuple[Any, ...], n: int, notes: Mapping[str, Sequence[Any]]) -> Any:
         """Show the first items of a batch.

@@ -165,7 +165,7 @@ class RuntimeModel:
         if self.task == "category":
             return [classes[i] for i in predictions.argmax(1)]
         if self.task == "multi":
-            return [[name for name, p in zip(classes, row, strict=True) if p > self.threshold] for row in predictions]
+            return [[name for name, p in zip(classes, row, strict=True) if p >= self.threshold] for row in predictions]
         return predictions
 
     def answers_of(self, predictions: NDArray[np.float32]) -> list[dict[str, Any]]:
@@ -222,7 +222,9 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Runtime
 
 def _read_meta(text: str | None, name: str) -> dict[str, Any]:
     if text is None:
-        raise CheckpointError(f"{name} is an ONNX model, but none that learnkit wrote: it does not say how items are prepared.")
+        raise CheckpointError(
+            f"{name} is an ONNX model, but none that learnkit wrote: it does not say how items are prepared."
+        )
     try:
         meta = json.loads(text)
         if meta["format"] > FORMAT:

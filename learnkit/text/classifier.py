@@ -108,6 +108,10 @@ class TextClassifier(nn.Module):
                 drops.append(encoded.dropped)
         return self.head(pooled.vector()), torch.cat(raws), torch.cat(drops)
 
+    def in_one_piece(self) -> nn.Module:
+        """Return a module of the same layers that reads a text at once, without windows, and gives its scores only."""
+        return WholeText(self.encoder, self.head)
+
     def __getitem__(self, i: int) -> nn.Module:
         """Return the encoder, `m[0]`, or the head, `m[1]`, as the course's scripts name them."""
         return (self.encoder, self.head)[i]
@@ -115,6 +119,21 @@ class TextClassifier(nn.Module):
     def get_layer_groups(self) -> list[list[nn.Module]]:
         """Return embedding, each layer of the encoder, head."""
         return [*self.encoder.layer_groups(), [self.head]]
+
+
+class WholeText(nn.Module):
+    """A text classifier without windows, for the formats of other programs: `(T, B)` token numbers to `(B, c)` scores."""
+
+    def __init__(self, encoder: Encoder, head: PoolingHead) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score texts, padded at the end."""
+        pooled = Pooled()
+        pooled.add(self.encoder(x, None).dropped, x != Vocab.pad)
+        scores: Tensor = self.head(pooled.vector())
+        return scores
 
 
 class PoolingHead(nn.Sequential):

@@ -31,6 +31,7 @@ from learnkit.data.joining import batch_len
 from learnkit.data.loaders import generators, n_batches, split_batch
 from learnkit.data.prep import Prep
 from learnkit.data.targets import Real
+from learnkit.export.onnx import write_onnx
 from learnkit.store.archive import write_archive
 from learnkit.store.model_state import model_state
 from learnkit.store.spec import ModelSpec
@@ -52,7 +53,7 @@ from learnkit.train.exported import (
 from learnkit.train.freezing import is_trained, keep_statistics, last_with_parameters, split_layers, train_from
 from learnkit.train.interpret import Interpretation, ValueInterpretation, by_place
 from learnkit.train.lazy import complete
-from learnkit.train.losses import Loss, gets_whole, target_of
+from learnkit.train.losses import Loss, gets_whole, read, target_of
 from learnkit.train.lr_find import LRFindResult, RangeTest
 from learnkit.train.metrics import MetricLike
 from learnkit.train.optim import (
@@ -73,6 +74,7 @@ from learnkit.train.options import (
     with_options,
 )
 from learnkit.train.plans import Cycles, FineTune, OneCycle, Plan, as_plans, call_from_data, plans_from_data, stretches
+from learnkit.train.portable import Predicts, axes_of, described, few, n_items, probabilities, task_of
 from learnkit.train.predictions import Predictions, predict
 from learnkit.train.recorder import Recorder
 from learnkit.train.rehearsal import preserve_callbacks, rehearsal
@@ -1013,6 +1015,53 @@ class Learner(Settable):
             raise CheckpointError(
                 f"{target} could not be written ({exc}); what was there before is untouched."
             ) from exc
+
+    def to_onnx(self, path: PathLike, *, items: Any = None) -> Path:
+        """Write the network, with its activation and the preparation, for ONNX Runtime; open it with `learnkit.runtime.load`.
+
+        Before it is written, ONNX Runtime runs it on a few items, on one, on twice as many, and on texts of other lengths, and
+        what it gives is compared with `predict`.
+
+        Parameters
+        ----------
+        path : path-like
+            `.onnx` is added if it is missing.
+        items : Any, optional
+            Raw items to compare with, as `predict_raw` takes them; of the validation set by default.
+
+        Returns
+        -------
+        Path
+            The file written.
+
+        Raises
+        ------
+        ExportError
+            If the network cannot be translated, or gives anything that differs from `predict` by more than 1e-4 (for values
+            above 1 as a share of them).
+        DataError
+            If it is not known what is predicted, or the preparation is code of your own.
+        MissingExtraError
+            If onnx, onnxscript or onnxruntime is not installed.
+        """
+        target, prep = self.data.target, self.prep
+        whole = gets_whole(self.crit, self.model, regularised=bool(self._regularisers()))
+        reading = read(self.crit, target, self.activation)
+        task = task_of(target, reading)
+        if items is None:
+            xs, _ = self.data.some_items(8, is_val=self.data.val_dl is not None)
+        else:
+            xs, _ = split_batch(next(iter(known_prep(prep, "raw items cannot be predicted").loader(items, 8))))
+        axes = axes_of(prep, xs)
+        xs = few(xs, axes, 8)
+
+        def expected(xs: tuple[Tensor, ...]) -> NDArray[Any]:
+            return probabilities(self._predict([(xs, torch.zeros(n_items(xs, axes)))]).preds, task)
+
+        in_one_piece: Any = getattr(self.model, "in_one_piece", None)
+        model = self.model if in_one_piece is None else in_one_piece()
+        network = Predicts(model, reading, task, flat=self.data.item_shape == (), whole=whole)
+        return write_onnx(path, network, xs, axes, described(prep, xs, target, task), expected)  # type: ignore[arg-type]
 
     def summary(self, xs: Any = None) -> ModelSummary:
         """Report shape, parameters and trainability for each call of a layer; everything stays as it was.

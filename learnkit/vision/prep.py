@@ -46,6 +46,9 @@ class ImagePrep(Prep):
     torch.Size([2, 3, 8, 8])
     """
 
+    portable_kind = "pictures"
+    portable_axes: Mapping[str, Mapping[int, str]] = {"pixels": {0: "batch"}}
+
     def __init__(self, trn_tfm: Any = None, val_tfm: Any = None, bs: int = 64) -> None:
         self.trn_tfm, self.val_tfm, self.bs = trn_tfm, val_tfm, bs
 
@@ -85,6 +88,23 @@ class ImagePrep(Prep):
     def to_data(self) -> dict[str, Any]:
         """Return both transforms, described, and the batch size."""
         return {"tfms": [_tfm_to_data(tfm) for tfm in (self.trn_tfm, self.val_tfm)], "bs": self.bs}
+
+    def portable(self) -> dict[str, Any]:
+        """Return size, statistics and cropping of the validation transform.
+
+        Raises
+        ------
+        DataError
+            If it is one of the user's own, or augments.
+        """
+        tfm = ImageTransforms(None) if self.val_tfm is None else self.val_tfm
+        if type(tfm) is not ImageTransforms or tfm.aug_tfms or tfm.pad:
+            raise DataError(
+                f"pictures are prepared for validation by {_name(tfm)}, which only Python with torch can do: make the data with "
+                "transforms of learnkit's that augment nothing in validation (`tfms_from_model`)."
+            )
+        mean, std = (None, None) if tfm.stats is None else (list(tfm.stats.mean), list(tfm.stats.std))
+        return {"sz": tfm.sz, "mean": mean, "std": std, "crop": tfm.crop, "max_value": tfm.max_value}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:

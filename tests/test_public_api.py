@@ -21,6 +21,7 @@ PACKAGES = (
     "learnkit.collab",
     "learnkit.course",
     "learnkit.datasets",
+    "learnkit.runtime",
     "learnkit.tabular",
     "learnkit.text",
     "learnkit.vision",

@@ -68,7 +68,16 @@ PREPARATIONS: dict[str, Callable[[Mapping[str, Any]], Preparation]] = {
 
 
 class RuntimeModel:
-    """An exported model, to predict with. Threads may share one.
+    """An exported model, to predict with; see `load`. Threads may share one.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the file.
+    name : str
+        What it is called in messages.
+    threads : int, optional
+        That onnxruntime computes with.
 
     Attributes
     ----------

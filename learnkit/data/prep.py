@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import numpy as np
 import torch
@@ -65,9 +65,9 @@ class Prep(ABC):
     target: Target | None = None
     """What is predicted, where the preparation alone says it (the next token of a text)."""
 
-    portable_kind: str | None = None
+    portable_kind: ClassVar[str | None] = None
     """The kind of items, in `learnkit.runtime`'s words; with it `portable` says how they are prepared."""
-    portable_axes: Mapping[str, Mapping[int, str]] | None = None
+    portable_axes: ClassVar[Mapping[str, Mapping[int, str]] | None] = None
     """Names of a batch's inputs, in order, and of their axes of any size."""
 
     def item(self, raw: Any) -> Any:

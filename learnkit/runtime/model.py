@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from learnkit.core.errors import CheckpointError, DataError, optional_import
 from learnkit.runtime.pictures import PicturePreparation
+from learnkit.runtime.tables import TablePreparation
 
 __all__ = ["FORMAT", "METADATA", "Preparation", "RuntimeModel", "load"]
 
@@ -64,6 +65,7 @@ class Arrays:
 PREPARATIONS: dict[str, Callable[[Mapping[str, Any]], Preparation]] = {
     "arrays": Arrays,
     "pictures": PicturePreparation,
+    "table": TablePreparation,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
+from learnkit.core.listing import some
 from learnkit.data.frames import Rows, as_frame
 from learnkit.data.loaders import TensorLoader
 from learnkit.data.prep import Prep
+from learnkit.tabular.columns import names_of
 from learnkit.tabular.coverage import Coverage
 from learnkit.tabular.mapper import CategoryColumn, Mapper, NumberColumn
 from learnkit.tabular.tensors import frame_tensors
@@ -47,6 +49,9 @@ class TablePrep(Prep):
     >>> cats.tolist(), conts.tolist()
     ([[2]], [[1.0]])
     """
+
+    portable_kind: ClassVar[str] = "table"
+    portable_axes: ClassVar[Mapping[str, Mapping[int, str]]] = {"cats": {0: "batch"}, "conts": {0: "batch"}}
 
     cat_sz: list[tuple[Any, int]]
     cont_flds: list[Any]
@@ -118,6 +123,33 @@ class TablePrep(Prep):
         return self._columns() | {
             "mapper": None if self.mapper is None else self.mapper.to_dict(),
             "coverage": self.coverage.to_data(),
+        }
+
+    def portable(self) -> dict[str, Any] | None:
+        """Return the columns, how they were made, and what no training row held; `None` where raw rows are not known.
+
+        Raises
+        ------
+        DataError
+            If the model takes columns that `proc_df` passed through as they are.
+        """
+        if self.mapper is None:
+            return None
+        mapper = self.known_mapper("raw rows cannot be prepared elsewhere")
+        passed = [name for name in (*self.cat_flds, *self.cont_flds) if name in mapper.ignore_flds]
+        if passed:
+            raise DataError(
+                f"the model takes {some([*map(repr, passed)])} as they are (`ignore_flds`), which cannot be said to other programs. Let "
+                "`proc_df` prepare them."
+            )
+        described = mapper.to_dict()
+        others = [*described["skip_flds"], *described["ignore_flds"], *names_of(mapper.y_fld)]
+        return {
+            "columns": described["columns"],
+            "other": others,
+            "cats": self.cat_flds,
+            "conts": list(self.cont_flds),
+            **self.coverage.to_data(),
         }
 
     @classmethod

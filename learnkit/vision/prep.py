@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class ImagePrep(Prep):
     """
 
     portable_kind = "pictures"
-    portable_axes: Mapping[str, Mapping[int, str]] = {"pixels": {0: "batch"}}
+    portable_axes: ClassVar[Mapping[str, Mapping[int, str]]] = {"pixels": {0: "batch"}}
 
     def __init__(self, trn_tfm: Any = None, val_tfm: Any = None, bs: int = 64) -> None:
         self.trn_tfm, self.val_tfm, self.bs = trn_tfm, val_tfm, bs

@@ -133,7 +133,9 @@ class ImageTransforms(Settable):
             not self.aug_tfms and not self.pad
         ):  # as it is predicted, also where there is no torch: pixel by pixel the same
             pixels = fit_picture(picture.permute(1, 2, 0).numpy(), self.sz, self.crop)
-            return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))  # a copy: Pillow's memory is read-only
+            return torch.from_numpy(
+                np.array(pixels.transpose(2, 0, 1), order="C")
+            )  # a copy: Pillow's memory is read-only
         draw = Draw(sz=self.sz)
         for augment in self._augments:
             augment.draw(rng, draw)

@@ -1,0 +1,250 @@
+"""Rows of a table without torch or pandas: categories to codes, numbers scaled, as the training rows were.
+
+`learnkit.tabular.Mapper` does the same for whole frames. Here rows come as dicts, and every value by itself.
+"""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learnkit.core.errors import DataError, user_stacklevel
+
+__all__ = ["TablePreparation"]
+
+
+class TablePreparation:
+    """From rows to codes and numbers.
+
+    Parameters
+    ----------
+    prep : mapping
+        `columns` (what was learned of each, as `Mapper.to_dict` writes it), `other` (names that training had and the network
+        does not need), `cats` and `conts` (which prepared columns it takes, in order), `untrained` (codes without a training
+        row, by column) and `constant` (the value that all training rows had, by column), as `TablePrep.portable` writes them.
+    """
+
+    def __init__(self, prep: Mapping[str, Any]) -> None:
+        self.columns: list[dict[str, Any]] = prep["columns"]
+        self.names = [column["name"] for column in self.columns]
+        self.cats, self.conts, self.other = prep["cats"], prep["conts"], set(prep["other"])
+        self._codes = {
+            column["name"]: {level: code for code, level in enumerate(column["levels"], start=1)}
+            for column in self.columns
+            if column["kind"] == "category"
+        }
+        self.untrained = {name: set(codes) for name, codes in prep["untrained"]}
+        self.constant = dict(prep["constant"])
+
+    def prepare(self, items: Any) -> dict[str, NDArray[Any]]:
+        """Return `cats` of shape `(B, n_cat)` and `conts` of shape `(B, n_cont)`.
+
+        Parameters
+        ----------
+        items : mapping, list of mappings, or frame
+            A row as a dict, columns as a dict of lists, or rows as dicts. Categories that no training row had count as missing
+            and columns that were not there in training are ignored, with a warning.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, or holds something else than in training; column and row are named.
+        """
+        columns, n = self._columns_of(items)
+        notes: list[str] = []
+        known = {*self.names, *self.other}
+        extra = [name for name, values in columns.items() if name not in known and not all(map(is_missing, values))]
+        if extra:
+            notes.append(f"{len(extra)} column(s) were not there in training and are ignored: {_some(extra)}")
+        made: dict[Any, NDArray[Any]] = {}
+        for column in self.columns:
+            made |= (
+                self._category(column, columns, notes)
+                if column["kind"] == "category"
+                else _number(column, columns, notes)
+            )
+        cats = np.zeros((n, len(self.cats)), np.int64)
+        conts = np.zeros((n, len(self.conts)), np.float32)
+        for j, name in enumerate(self.cats):
+            cats[:, j] = made[name]
+        for j, name in enumerate(self.conts):
+            conts[:, j] = made[name] if name not in self.constant else np.float32(self.constant[name])
+        if notes:
+            warnings.warn("preparing the rows: " + "; ".join(notes) + ".", stacklevel=user_stacklevel())
+        return {"cats": cats, "conts": conts}
+
+    def instance(self, value: Any) -> dict[str, Any]:
+        """Return the row of a JSON object."""
+        if not isinstance(value, dict):
+            raise DataError(f"a row must be an object, {{column: value}}; got {type(value).__name__}.")
+        if missing := [name for name in self.names if name not in value]:
+            raise DataError(
+                f"the row has no column {_some([repr(name) for name in missing])}; a value that is missing is null."
+            )
+        return value
+
+    def fields(self) -> list[dict[str, Any]]:
+        """Return name and kind of each column, and the levels of a category: what a form asks for."""
+        return [
+            {"name": column["name"], "kind": "category", "levels": column["levels"]}
+            if column["kind"] == "category"
+            else {
+                "name": column["name"],
+                "kind": "bool" if column.get("boolean") or column["dtype"] == "bool" else "number",
+            }
+            for column in self.columns
+        ]
+
+    def _columns_of(self, items: Any) -> tuple[dict[Any, list[Any]], int]:
+        if hasattr(items, "columns") and hasattr(items, "iloc"):
+            columns = {name: items[name].tolist() for name in items.columns}
+        elif isinstance(items, Mapping):
+            several = {name for name, value in items.items() if isinstance(value, list | tuple | np.ndarray)}
+            sizes = {len(items[name]) for name in several}
+            if len(sizes) > 1:
+                raise DataError(f"the columns of the dict do not make rows: they have {_some(sorted(sizes))} values.")
+            n = sizes.pop() if sizes else 1
+            columns = {name: list(value) if name in several else [value] * n for name, value in items.items()}
+        elif isinstance(items, Sequence) and items and all(isinstance(row, Mapping) for row in items):
+            names = dict.fromkeys(name for row in items for name in row)
+            columns = {name: [row.get(name) for row in items] for name in names}
+        else:
+            raise DataError(f"rows must be a dict or a list of dicts, not empty; got {type(items).__name__}.")
+        missing = [repr(name) for name in self.names if name not in columns]
+        if missing:
+            there = _some([repr(name) for name in columns], 20) or "none"
+            raise DataError(f"the frame, unlike that of the training, has no column {_some(missing)}; it has: {there}.")
+        n = len(next(iter(columns.values())))
+        if not n:
+            raise DataError("the frame has no rows.")
+        return columns, n
+
+    def _category(
+        self, column: Mapping[str, Any], columns: Mapping[Any, list[Any]], notes: list[str]
+    ) -> dict[Any, Any]:
+        name, code_of = column["name"], self._codes[column["name"]]
+        untrained = self.untrained.get(name, ())
+        codes, unseen, never = [], [], []
+        for i, value in enumerate(columns[name]):
+            if is_missing(value):
+                codes.append(0)
+                continue
+            try:
+                code = code_of.get(_plain(value, column["values"]), 0)
+            except TypeError as exc:  # a list, say
+                raise DataError(f"column {name!r} holds {value!r:.60} in row {i}, which is no single value.") from exc
+            if not code:
+                unseen.append(value)
+            codes.append(code)
+        numbers = np.array(codes, np.int64)
+        if unseen:
+            hint = ""
+            if len(unseen) == len(codes) and column["levels"]:
+                hint = f"; none matches, so compare types: training had {column['levels'][0]!r}, here is {unseen[0]!r}"
+            notes.append(_never_seen(name, unseen, hint))
+        if column["one_hot"]:
+            n = len(column["levels"]) + 1
+            outputs = [*(f"{name}_{level}" for level in column["levels"]), f"{name}_nan"]
+            return {output: numbers == (i + 1) % n for i, output in enumerate(outputs)}
+        if untrained:
+            odd = np.isin(numbers, [code for code in untrained if code])
+            if odd.any():
+                never = [column["levels"][code - 1] for code in numbers[odd]]
+                notes.append(_never_seen(name, never, ""))
+                numbers[odd] = 0
+        return {name: numbers}
+
+
+def _never_seen(name: Any, values: Sequence[Any], hint: str) -> str:
+    examples = list(dict.fromkeys(map(str, values)))
+    return f"{len(values):,} value(s) of {name!r} were never seen in training ({_some(examples)}) and became 0, as if missing{hint}"
+
+
+def _number(column: Mapping[str, Any], columns: Mapping[Any, list[Any]], notes: list[str]) -> dict[Any, Any]:
+    name, fill = column["name"], column["fill"]
+    values = _floats(columns[name], name)
+    known = ~np.isnan(values)
+    boolean = column.get("boolean", column["dtype"] == "bool")
+    if boolean and (odd := known & (values != 0) & (values != 1)).any():
+        raise DataError(
+            f"column {name!r} was true or false in training; here it holds {values[odd][0]:g} in row {int(odd.argmax())}."
+        )
+    made: dict[Any, Any] = {}
+    if column["flag"]:
+        made[f"{name}_na"] = ~known
+    elif n := int((~known).sum()):
+        shown = str(bool(fill)) if column["dtype"] == "bool" else f"its median {fill:g}"
+        notes.append(f"{n:,} missing value(s) in {name!r}, which had none in training, became {shown}")
+    if column["constant"]:
+        if n := int((known & ~np.isclose(values, fill, rtol=1e-6, atol=0)).sum()):
+            always = bool(fill) if column["dtype"] == "bool" else f"{fill:g}"
+            notes.append(f"{n:,} value(s) of {name!r}, which was always {always} in training, became that")
+        values = np.full(len(values), fill)
+    values = np.where(np.isnan(values), fill, values)
+    if (column["mean"], column["std"]) != (0.0, 1.0):
+        with np.errstate(over="ignore"):  # the same steps as in training, or the last bit is another
+            scaled = ((values - column["mean"]) / column["std"]).astype(column["dtype"])
+    else:
+        scaled = values.astype(column["dtype"])
+    with np.errstate(over="ignore"):
+        single = scaled.astype(np.float32)
+    if not np.isfinite(single).all():
+        row = int(np.isfinite(single).argmin())
+        raise DataError(
+            f"column {name!r} holds {values[row]:g} in row {row}, too large a number beside those of training."
+        )
+    return made | {name: single}
+
+
+def _floats(values: Iterable[Any], name: Any) -> NDArray[np.float64]:
+    """Return numbers with NaN for what is missing; text is no number."""
+    found = []
+    for i, value in enumerate(values):
+        if is_missing(value):
+            found.append(np.nan)
+            continue
+        if not isinstance(value, bool | int | float | np.bool_ | np.number):
+            hint = " Give it without quotes." if isinstance(value, str) else ""
+            raise DataError(
+                f"column {name!r} was made of numbers in training; here it holds {value!r:.60} ({type(value).__name__}) in row "
+                f"{i}.{hint}"
+            )
+        try:
+            number = float(value)
+        except OverflowError:
+            number = np.inf
+        if np.isinf(number):
+            raise DataError(f"column {name!r} holds an infinite value, or one too large, in row {i}; make it missing.")
+        found.append(number)
+    return np.array(found, np.float64)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: `None`, NaN, and pandas' own."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, np.datetime64):
+        return bool(np.isnat(value))
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _plain(value: Any, values: str) -> Any:
+    """Return a value as levels are kept: dates as text, others as they are."""
+    if values == "date":
+        if isinstance(value, np.datetime64):
+            value = value.astype("datetime64[us]").item()
+        if isinstance(value, datetime.datetime):
+            return value.isoformat()
+        return f"{value.isoformat()}T00:00:00" if isinstance(value, datetime.date) else value
+    if values == "other":
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _some(values: Sequence[Any], n: int = 5) -> str:
+    return ", ".join(map(str, values[:n])) + (", ..." if len(values) > n else "")

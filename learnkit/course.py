@@ -50,7 +50,7 @@ from learnkit.core.old_names import old_package_names
 from learnkit.core.plots import plots
 from learnkit.data.files import PathLike
 from learnkit.data.split import check_val_idxs
-from learnkit.text.tokens import SpacyTokenizer
+from learnkit.runtime.tokens import SpacyTokenizer
 from learnkit.train import predictions
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.vision.augment import (

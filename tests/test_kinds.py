@@ -17,6 +17,7 @@ from torch import nn
 
 from learnkit import CheckpointError, DataBunch, DataError, Learner, ModelSpec, Prep, load_learner
 from learnkit.collab import CollabFilterDataset
+from learnkit.runtime import load
 from learnkit.tabular import ColumnarModelData, proc_df
 from learnkit.text import Field, LanguageModelData, TextData
 from learnkit.vision import ConvLearner, ImageClassifierData, tfms_from_stats
@@ -198,6 +199,21 @@ def test_exported_and_opened_it_predicts_the_same(kind: Kind, learn: Learner, tm
     again.set_data(learn.data)
     with again.no_progress():
         again.fit(1e-3, 1)
+
+
+def test_as_onnx_it_predicts_raw_items_the_same(kind: Kind, learn: Learner, tmp_path: Path) -> None:
+    if kind.make is stream:
+        with pytest.raises(DataError, match="is a NextToken, which cannot be exported to other programs"):
+            learn.to_onnx(tmp_path / "m")
+        return
+    model = load(learn.to_onnx(tmp_path / "m"))
+    items = np.stack([np.float32(item[:6]) for item in kind.items]) if kind.make is own else kind.items
+    preds = learn.predict_raw(kind.items)
+    found = model.run(model.prepare(items))
+    np.testing.assert_allclose(found, np.exp(preds) if model.task == "category" else preds, atol=1e-5)
+    if model.task == "category":
+        assert model.predict(items) == learn.predict_raw(kind.items, decode=True)
+    assert (model.kind == "arrays") is (kind.make is own)
 
 
 def test_weights_of_equal_shape_that_mean_something_else_are_refused(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -61,6 +61,9 @@ class RatingPrep(Prep):
     >>> users.tolist(), items.tolist()
     ([1], [2])
     """
+
+    portable_kind: ClassVar[str] = "ratings"
+    portable_axes: ClassVar[Mapping[str, Mapping[int, str]]] = {"users": {0: "batch"}, "items": {0: "batch"}}
 
     users: Vocabulary
     items: Vocabulary
@@ -138,6 +141,34 @@ class RatingPrep(Prep):
         if self.titles is None:
             return [str(item) for item in self.items.decode(codes)]
         return [self.titles[code - 1] if code else "(unknown)" for code in codes]
+
+    def as_raw(self, xs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return users and items one by one: of a ranking the item that was taken."""
+        users, items = xs
+        return users, items if items.ndim == 1 else items[:, 0]
+
+    def portable(self) -> dict[str, Any]:
+        """Return ids and names, and which ids training had no rating of.
+
+        Raises
+        ------
+        DataError
+            If ids are neither numbers nor text.
+        """
+        for vocabulary in (self.users, self.items):
+            odd = [value for value in vocabulary.ids.tolist() if not isinstance(value, str | int | float)]
+            if odd:
+                raise DataError(
+                    f"{vocabulary.what} ids must be numbers or text to be known to other programs; {odd[0]!r} is {type(odd[0]).__name__}. "
+                    "Make them text before training, df[column].map(str)."
+                )
+        return {
+            "users": self.users.ids.tolist(),
+            "items": self.items.ids.tolist(),
+            "users_untrained": (1 + np.flatnonzero(self.user_counts[1:] == 0)).tolist(),
+            "items_untrained": (1 + np.flatnonzero(self.item_counts[1:] == 0)).tolist(),
+            "names": [str(name) for name in self.names],
+        }
 
     def to_data(self) -> dict[str, Any]:
         """Return users and items, and who has seen what, so that it is not recommended again."""

@@ -109,6 +109,10 @@ class Prep(ABC):
         """
         return {}
 
+    def as_raw(self, xs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the inputs of a batch of the data as those of raw items, where they differ."""
+        return xs
+
     def portable(self) -> dict[str, Any] | None:
         """Return what is needed to prepare raw items without torch, as JSON; `None` where that is not known.
 

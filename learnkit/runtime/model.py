@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from learnkit.core.errors import CheckpointError, DataError, optional_import
 from learnkit.runtime.pictures import PicturePreparation
+from learnkit.runtime.ratings import RatingPreparation
 from learnkit.runtime.tables import TablePreparation
+from learnkit.runtime.texts import TextPreparation
 
 __all__ = ["FORMAT", "METADATA", "Preparation", "RuntimeModel", "load"]
 
@@ -65,7 +67,9 @@ class Arrays:
 PREPARATIONS: dict[str, Callable[[Mapping[str, Any]], Preparation]] = {
     "arrays": Arrays,
     "pictures": PicturePreparation,
+    "ratings": RatingPreparation,
     "table": TablePreparation,
+    "texts": TextPreparation,
 }
 
 

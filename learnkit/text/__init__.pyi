@@ -1,3 +1,4 @@
+from learnkit.runtime.tokens import Markers, SpacyTokenizer, join_tokens
 from learnkit.text.awd_lstm import (
     AWDLSTM,
     Encoded,
@@ -23,7 +24,6 @@ from learnkit.text.sampling import generate
 from learnkit.text.spec import ClassifierSpec, LanguageModelSpec
 from learnkit.text.stream import LanguageModelData
 from learnkit.text.texts import Corpus, TextItem, TokenList
-from learnkit.text.tokens import Markers, SpacyTokenizer, join_tokens
 from learnkit.text.transformer import TransformerEncoder
 from learnkit.text.vectors import load_vectors, nearest_words, start_from_vectors
 from learnkit.text.vocab import Vocab

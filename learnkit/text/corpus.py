@@ -269,11 +269,6 @@ def _work(piece: Piece) -> Tokenized:
 # ---------------------------------------------------------------- reading
 
 
-def line_ends(text: str) -> str:
-    """Return the text with `\\n` at the end of its lines, whoever wrote them."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
 def _size(source: Sequence[Path] | Sequence[str]) -> int:
     return sum(item.stat().st_size if isinstance(item, Path) else len(item) for item in source)
 

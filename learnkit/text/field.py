@@ -16,7 +16,7 @@ from learnkit.core.errors import DataError, check_positive
 from learnkit.core.listing import check_list
 from learnkit.core.settable import Settable
 from learnkit.data.files import PathLike, atomic_path
-from learnkit.text.tokens import (
+from learnkit.runtime.tokens import (
     END,
     PAD,
     SPECIAL,
@@ -25,16 +25,14 @@ from learnkit.text.tokens import (
     OwnTokenizer,
     SpacyTokenizer,
     Tokenizer,
+    ended,
     join_tokens,
+    line_tokens,
     name_of,
-    without,
 )
 from learnkit.text.vocab import Vocab
 
 __all__ = ["Field"]
-
-PLACED = frozenset({PAD, END})
-"""Tokens that only the field itself places; an author's `<pad>` is an unknown word."""
 
 
 class Field(Settable):
@@ -201,25 +199,12 @@ class Field(Settable):
         -------
         list of str
         """
-        tokens = self.line_tokens(text)
-        if not tokens or tokens[-1] != self.eos:
-            tokens.append(self.eos)
-        return tokens
+        return ended(self.line_tokens(text), self.eos)
 
     def line_tokens(self, text: str) -> list[str]:
         """Return the tokens of a piece of text, an `eos` for each line end in it."""
-        if self.lower and not self.markers:
-            text = text.lower()
-        if self.characters:
-            return list(text)
-        tokens: list[str] = []
-        *lines, rest = text.split("\n")
-        for line in lines:
-            found = without(PLACED, self.split(line))
-            if found:  # an empty line says nothing
-                tokens += found
-                tokens.append(self.eos)
-        return tokens + without(PLACED, self.split(rest)) if rest else tokens
+        lower = self.lower and not self.markers
+        return line_tokens(text, self.split, lower=lower, characters=self.characters, eos=self.eos)
 
     def numericalize(self, examples: Sequence[Sequence[str]]) -> Tensor:
         """Turn tokenized texts into a batch of numbers, padded at the end.

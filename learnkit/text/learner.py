@@ -21,6 +21,7 @@ from learnkit.core.listing import one_or_list
 from learnkit.data.bunch import DataBunch
 from learnkit.data.files import PathLike
 from learnkit.data.joining import take
+from learnkit.runtime.tokens import SPECIAL
 from learnkit.store.weights import check_same_layers, found_weights, read_meta, read_weights, save_model
 from learnkit.text.awd_lstm import Encoder
 from learnkit.text.bunch import StreamBunch, TextBunch
@@ -28,7 +29,6 @@ from learnkit.text.callbacks import ScaleRateByLength, SkipScores
 from learnkit.text.field import Field
 from learnkit.text.prep import StreamPrep, TextPrep
 from learnkit.text.spec import ClassifierSpec, LanguageModelSpec
-from learnkit.text.tokens import SPECIAL
 from learnkit.text.vocab import Vocab
 from learnkit.train.events import Callback
 from learnkit.train.learner import Learner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from learnkit.core.device import to_np
 from learnkit.core.errors import DataError
 from learnkit.data.prep import NotInFile, Prep, no_targets
-from learnkit.text.corpus import line_ends
+from learnkit.runtime.tokens import line_ends
 from learnkit.text.field import Field
 from learnkit.text.loaders import TextLoader
 from learnkit.text.next_token import NextToken
@@ -82,6 +82,9 @@ class TextPrep(FieldPrep):
     ([[5, 3, 2]], 'so good\\n')
     """
 
+    portable_kind = "texts"
+    portable_axes: ClassVar[Mapping[str, Mapping[int, str]]] = {"tokens": {0: "length", 1: "batch"}}
+
     def __init__(self, field: Field, bs: int = 64, *, backwards: bool = False, max_len: int | None = None) -> None:
         super().__init__(field, bs, backwards)
         self.max_len = max_len
@@ -99,6 +102,23 @@ class TextPrep(FieldPrep):
         warn_of_unknown(corpus, "these texts")
         y = no_targets(len(corpus)).numpy()
         return TextLoader(corpus, y, None, bs or self.bs, backwards=self.backwards, max_len=self.max_len)
+
+    def portable(self) -> dict[str, Any]:
+        """Return the rules of splitting and the vocabulary.
+
+        Raises
+        ------
+        DataError
+            If texts are split by code of the user's own.
+        """
+        settings = self.field.settings()
+        if settings["own"]:
+            raise DataError(
+                f"texts are split by {settings['tokenize']}, code of your own, which other programs do not have. Use "
+                'Field(tokenize="spacy"), or characters, Field(tokenize=list).'
+            )
+        kept = {name: settings[name] for name in ("tokenize", "lang", "lower", "markers")}
+        return {**kept, "itos": self.field.vocab.itos, "max_len": self.max_len, "backwards": self.backwards}
 
     def to_data(self) -> dict[str, Any]:
         """Return all of it."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, user_stacklevel
 from learnkit.data.frames import check_columns
-from learnkit.text.tokens import SPECIAL, UNKNOWN
+from learnkit.runtime.tokens import SPECIAL, UNKNOWN
 from learnkit.text.vocab import Vocab
 
 if TYPE_CHECKING:

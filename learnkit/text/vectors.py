@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from learnkit.core.errors import DataError, check_positive, say
 from learnkit.data.files import PathLike, check_encoding
+from learnkit.runtime.tokens import PAD
 from learnkit.text.awd_lstm import WordDropout
 from learnkit.text.learner import TABLE, EncoderLearner
 from learnkit.text.texts import without_mark
-from learnkit.text.tokens import PAD
 from learnkit.text.vocab import Vocab
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError
 from learnkit.core.listing import check_list, one_or_list
-from learnkit.text.tokens import PAD, UNKNOWN
+from learnkit.runtime.tokens import PAD, UNKNOWN
 
 __all__ = ["Vocab"]
 

@@ -1050,6 +1050,7 @@ class Learner(Settable):
         task = task_of(target, reading)
         if items is None:
             xs, _ = self.data.some_items(8, is_val=self.data.val_dl is not None)
+            xs = xs if prep is None else prep.as_raw(xs)
         else:
             xs, _ = split_batch(next(iter(known_prep(prep, "raw items cannot be predicted").loader(items, 8))))
         axes = axes_of(prep, xs)

@@ -52,7 +52,7 @@ PREP = prep_of()
 def both(prep: TablePrep, rows: Any) -> tuple[Any, Any]:
     """Return codes and numbers as learnkit makes them, and as the runtime does of what is written in a file."""
     runtime = TablePreparation(json.loads(json.dumps(prep.portable())))
-    made = []
+    made: list[Any] = []
     for prepare in (
         lambda: [x.numpy() for x in next(iter(prep.loader(rows, 10**6)))[:2]],
         lambda: [*runtime.prepare(rows).values()],
@@ -148,10 +148,10 @@ def test_all_that_people_pass_has_the_same_outcome(rows):
 
 def test_adult_comes_out_the_same():
     train, test = adult_frames()
-    cats = [name for name in train if train[name].dtype.kind not in "if" and name != "income"]
+    cats = [str(name) for name in train if train[name].dtype.kind not in "if" and name != "income"]
     df, y, _, mapper = proc_df(train_cats(train.copy(), cats), "income")
     data = ColumnarModelData.from_data_frame(
-        ".", False, df, (y == ">50K").astype(int), cat_flds=cats, is_reg=False, mapper=mapper
+        ".", False, df, (np.asarray(y) == ">50K").astype(int), cat_flds=cats, is_reg=False, mapper=mapper
     )
     prep = data.prep
     assert prep is not None

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from learnkit import DataError
+from learnkit.runtime.tokens import line_ends
 from learnkit.text import Corpus, Field, TokenList
 from learnkit.text import corpus as module
 from learnkit.text.corpus import build_corpus, text_files
@@ -44,12 +45,12 @@ def test_the_numbers_are_those_of_the_field(tmp_path: Path) -> None:
     texts = [hamlet()[:20_000], "", *sentences(40)["text"], "one line", "\n\n", "ends so\n", "a\r\nb\rc"]
     for field in (Field(min_freq=2), Field(tokenize=list, lower=False), Field(markers=True, max_size=300)):
         corpus = build_corpus(field, texts, tmp_path)
-        expected = [field.vocab.numbers(field.tokens(module.line_ends(text))) for text in texts]
+        expected = [field.vocab.numbers(field.tokens(line_ends(text))) for text in texts]
         assert len(corpus) == len(texts)
         assert all(np.array_equal(corpus[i], ids) for i, ids in enumerate(expected))
         assert corpus.lengths.tolist() == [len(ids) for ids in expected]
         again = Field.from_dict({**field.to_dict(), "itos": None})
-        again.build_vocab([module.line_ends(text) for text in texts])
+        again.build_vocab([line_ends(text) for text in texts])
         assert again.vocab == field.vocab  # counted over pieces as over whole texts
         with pytest.raises(IndexError):
             corpus[len(texts)]
@@ -68,7 +69,7 @@ def test_however_it_is_cut_into_pieces(texts: list[str], piece: int, characters:
     field = Field(tokenize=list) if characters else words(lower=False)
     if not any(text.strip() for text in texts):
         return
-    expected = [field.tokens(module.line_ends(text)) for text in texts]
+    expected = [field.tokens(line_ends(text)) for text in texts]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PIECE", piece)
         found = texts_in(build_corpus(field, texts, tmp_path / str(piece)))
@@ -86,7 +87,7 @@ def test_files_are_read_in_blocks_whatever_a_character_takes(tmp_path: Path, mon
     monkeypatch.setattr(module, "READ", 7)
     field = words()
     corpus = build_corpus(field, [tmp_path / "a.txt"], tmp_path / "tmp")
-    assert texts_in(corpus) == [field.tokens(module.line_ends(text))]
+    assert texts_in(corpus) == [field.tokens(line_ends(text))]
     assert "naïve" in texts_in(build_corpus(words(), [tmp_path / "b.txt"], tmp_path / "tmp", encoding="latin-1"))[0]
 
 

@@ -25,12 +25,17 @@ __all__ = [
     "Markers",
     "OwnTokenizer",
     "SpacyTokenizer",
+    "ended",
     "join_tokens",
+    "line_ends",
+    "line_tokens",
     "name_of",
     "without",
 ]
 
 UNKNOWN, PAD, END = "<unk>", "<pad>", "<eos>"
+PLACED = frozenset({PAD, END})
+"""Tokens that only a field itself places; an author's `<pad>` is an unknown word."""
 UPPER, CAPITALISED, REPEATED_LETTER, REPEATED_WORD = "<up>", "<cap>", "<rep>", "<wrep>"
 
 MARKERS = frozenset({UPPER, CAPITALISED, REPEATED_LETTER, REPEATED_WORD})
@@ -39,6 +44,32 @@ SPECIAL = MARKERS | {UNKNOWN, PAD, END}
 KEPT_WORDS = 1 << 19  # distinct words whose tokens are remembered: some 100 MB at the most
 
 Tokenizer = Callable[[str], list[str]]
+
+
+def line_ends(text: str) -> str:
+    """Return the text with `\\n` at the end of its lines, whoever wrote them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def line_tokens(text: str, split: Tokenizer, *, lower: bool, characters: bool, eos: str) -> list[str]:
+    """Return the tokens of a piece of text, an `eos` for each line end in it."""
+    if lower:
+        text = text.lower()
+    if characters:
+        return list(text)
+    tokens: list[str] = []
+    *lines, rest = text.split("\n")
+    for line in lines:
+        found = without(PLACED, split(line))
+        if found:  # an empty line says nothing
+            tokens += found
+            tokens.append(eos)
+    return tokens + without(PLACED, split(rest)) if rest else tokens
+
+
+def ended(tokens: list[str], eos: str) -> list[str]:
+    """Return the tokens of a whole text, its end included."""
+    return tokens if tokens and tokens[-1] == eos else [*tokens, eos]
 
 
 class SpacyTokenizer:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from learnkit import DataError, MissingExtraError
 from learnkit.datasets import tweets_frame
+from learnkit.runtime import tokens as module
 from learnkit.text import Field, Markers, SpacyTokenizer, join_tokens
-from learnkit.text import tokens as module
 from learnkit.text.corpus import build_corpus
 from tests.text.helpers import hamlet, sentences, words
 

@@ -141,6 +141,10 @@ class RuntimeModel:
         """
         return self.preparation.prepare(items)
 
+    def instance(self, value: Any) -> Any:
+        """Return the item of a JSON value, or raise a `DataError` that says what is wrong with it."""
+        return self.preparation.instance(value)
+
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Return what the network gives for prepared inputs: probabilities or values, the items first."""
         wanted = {name: inputs[name] for name in self._inputs}  # what the network does not use is not in the file

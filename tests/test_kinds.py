@@ -201,6 +201,18 @@ def test_exported_and_opened_it_predicts_the_same(kind: Kind, learn: Learner, tm
         again.fit(1e-3, 1)
 
 
+def test_opened_it_has_no_items_to_look_at_and_is_exported_with_raw_ones(
+    kind: Kind, learn: Learner, tmp_path: Path
+) -> None:
+    again = load_learner(learn.export(tmp_path / "learner"), **kind.opened_with)
+    with pytest.raises(DataError, match="has no items to look at.*opened from a file has none"):
+        again.data.show_batch()
+    if kind.make is not stream:
+        with pytest.raises(DataError, match=r"`predict_raw` and `to_onnx\(items=\)` take raw items"):
+            again.to_onnx(tmp_path / "m")
+        assert load(again.to_onnx(tmp_path / "m", items=kind.items)).task == load(learn.to_onnx(tmp_path / "n")).task
+
+
 def test_as_onnx_it_predicts_raw_items_the_same(kind: Kind, learn: Learner, tmp_path: Path) -> None:
     if kind.make is stream:
         with pytest.raises(DataError, match="is a NextToken, which cannot be exported to other programs"):

@@ -17,7 +17,7 @@ from learnkit.core.settable import Settable
 from learnkit.data.check import check_data, peek
 from learnkit.data.files import OWN_FOLDERS, PathLike, make_folders
 from learnkit.data.joining import batch_len, join
-from learnkit.data.loaders import ItemLoader, TensorLoader, begin, generators, single_left, split_batch
+from learnkit.data.loaders import ItemLoader, TensorLoader, begin, generators, n_batches, single_left, split_batch
 from learnkit.data.prep import Prep
 from learnkit.data.shapes import shape_of_items
 from learnkit.data.split import split_rows
@@ -192,6 +192,11 @@ class DataBunch(Settable):
         dl = self.val_dl if is_val else self.trn_dl
         if dl is None:
             raise DataError("this data bunch has no validation set.")
+        if n_batches(dl) == 0:
+            raise DataError(
+                "this data bunch has no items to look at. That of a learner which was opened from a file has none: give it data with "
+                "`learn.set_data(data)`; `predict_raw` and `to_onnx(items=)` take raw items."
+            )
         if is_val and isinstance(dl, ItemLoader):
             ds: Any = dl.dataset
             rng, stretches = np.random.default_rng(0), np.array_split(np.arange(len(ds)), min(n, len(ds)))

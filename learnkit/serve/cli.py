@@ -1,0 +1,121 @@
+"""The command `learnkit`: `learnkit serve cats.onnx` puts a model behind a URL."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import learnkit.serve
+from learnkit.core.errors import LearnkitError, optional_import
+from learnkit.core.version import __version__
+from learnkit.serve.limits import Limits
+
+__all__ = ["main"]
+
+KEY = "LEARNKIT_API_KEY"
+"""The environment variable that holds the key."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Those of the process by default.
+
+    Returns
+    -------
+    int
+        0, or 2 for what the user can put right.
+    """
+    parser = argparse.ArgumentParser(prog="learnkit", description="Use models that learnkit exported.")
+    parser.add_argument("--version", action="version", version=f"learnkit {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_serve(commands)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (LearnkitError, OSError, ValueError) as exc:
+        print(f"learnkit: {exc}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    limits = Limits()
+    command = commands.add_parser(
+        "serve",
+        help="answer over HTTP",
+        description="Put models behind a URL: POST /predict, a page to try them at /, /docs, /metrics.",
+        epilog=f"A key to be asked for is read from --api-key-file or the environment's {KEY}.",
+    )
+    command.set_defaults(run=_serve)
+    command.add_argument(
+        "models", nargs="+", type=Path, metavar="model.onnx", help="served under its name; the first by default"
+    )
+    command.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: this machine alone)"
+    )
+    command.add_argument("--port", type=int, default=8000)
+    command.add_argument("--api-key-file", type=Path, metavar="FILE", help="holds the key that requests must send")
+    command.add_argument(
+        "--cors-origin",
+        action="append",
+        metavar="ORIGIN",
+        help="whose pages may ask, e.g. https://example.org; may be repeated",
+    )
+    command.add_argument("--max-batch", type=int, default=limits.max_batch, metavar="N", help="instances run at once")
+    command.add_argument(
+        "--max-wait-ms",
+        type=float,
+        default=limits.max_wait_ms,
+        metavar="MS",
+        help="to wait for a request that is being read",
+    )
+    command.add_argument("--max-body-bytes", type=int, default=limits.body_bytes, metavar="N", help="of one request")
+    command.add_argument("--max-rows", type=int, default=limits.rows, metavar="N", help="instances in one request")
+    command.add_argument("--max-pixels", type=int, default=limits.pixels, metavar="N", help="of one picture")
+    command.add_argument("--queue", type=int, default=limits.queue, metavar="N", help="instances that may wait")
+    command.add_argument("--timeout", type=float, default=limits.seconds, metavar="S", help="seconds for one request")
+    command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+
+
+def _serve(options: argparse.Namespace) -> None:
+    uvicorn = optional_import("uvicorn", extra="serve")
+    models = {file.stem: file for file in options.models}
+    if len(models) < len(options.models):
+        raise ValueError("two models have one name; rename a file: they are served under their names.")
+    limits = Limits(
+        body_bytes=options.max_body_bytes,
+        rows=options.max_rows,
+        pixels=options.max_pixels,
+        queue=options.queue,
+        seconds=options.timeout,
+        max_batch=options.max_batch,
+        max_wait_ms=options.max_wait_ms,
+    )
+    application = learnkit.serve.app(
+        models, api_key=_api_key(options.api_key_file), cors_origin=options.cors_origin, limits=limits
+    )
+    uvicorn.run(
+        application,
+        host=options.host,
+        port=options.port,
+        http="h11",  # it ends an endless head of a request; the faster httptools collects it
+        ws="none",
+        log_level=options.log_level,
+        access_log=options.log_level == "debug",  # a line for each request costs more than the model
+        server_header=False,
+        timeout_graceful_shutdown=int(limits.seconds) + 5,
+    )
+
+
+def _api_key(file: Path | None) -> str | None:
+    key = os.environ.get(KEY) if file is None else file.read_text().strip()
+    if key == "":
+        raise ValueError(f"the key in {KEY if file is None else file} is empty; leave it out to ask for none.")
+    return key

@@ -1,0 +1,310 @@
+"""`app`: the application that answers for models over HTTP. Its routes, and what stands before them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pkgutil
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from learnkit.core.version import __version__
+from learnkit.serve import v2
+from learnkit.serve.guard import Guard
+from learnkit.serve.limits import Limits
+from learnkit.serve.metrics import CountRequests
+from learnkit.serve.models import Servable
+from learnkit.serve.reading import read_request
+from learnkit.serve.refusals import Refusal
+from learnkit.serve.service import Service
+from learnkit.serve.web import (
+    ClientDisconnect,
+    CORSMiddleware,
+    FastAPI,
+    HTMLResponse,
+    JSONResponse,
+    Request,
+    Response,
+    run_in_threadpool,
+)
+
+__all__ = ["WARNING", "app"]
+
+WARNING = "X-Learnkit-Warning"
+"""The header that says which columns were ignored."""
+
+# The page loads nothing from anywhere else, and the browser holds it to that.
+PAGE_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'unsafe-inline'",
+        "style-src 'unsafe-inline'",
+        "img-src blob: data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+def app(
+    models: Mapping[str, Servable | str | os.PathLike[str]],
+    *,
+    api_key: str | None = None,
+    cors_origin: str | Sequence[str] | None = None,
+    limits: Limits | None = None,
+) -> FastAPI:
+    """Return an application that answers for models over HTTP.
+
+    Parameters
+    ----------
+    models : dict
+        By name, files that `learn.to_onnx` wrote, or models that `learnkit.runtime.load` opened. `POST /predict` asks the first
+        one, or `?model=NAME`.
+    api_key : str, optional
+        That requests must send as `Authorization: Bearer KEY` or `X-API-Key`. The page, `/docs` and `/v2/health` need none.
+    cors_origin : str or list of str, optional
+        Whose pages may ask this server from a browser, e.g. `"https://example.org"`; nobody's by default.
+    limits : Limits, optional
+
+    Returns
+    -------
+    FastAPI
+        For any ASGI server, e.g. `uvicorn.run(app, http="h11")`. When it is stopped it finishes what it accepted.
+
+    Raises
+    ------
+    MissingExtraError
+        If the extra `serve` is not installed.
+    CheckpointError
+        If a file is no model.
+
+    Examples
+    --------
+    >>> import learnkit.serve
+    >>> application = learnkit.serve.app({"cats": "cats.onnx"})  # doctest: +SKIP
+    """
+    limits = limits or Limits()
+    if api_key is not None and not api_key.strip():
+        raise ValueError("`api_key` must not be empty; leave it out to ask for none.")
+    service = Service({_checked(name): opened(model) for name, model in models.items()}, limits)
+    if not service.models:
+        raise ValueError("`models` must hold at least one model by its name; got none.")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(service.stop)
+
+    made = FastAPI(title="learnkit", version=__version__, lifespan=lifespan, redoc_url=None, description=DESCRIPTION)
+    made.state.service = service
+    _add_handlers(made)
+    _add_own_routes(made, service)
+    _add_v2_routes(made, service)
+    # The last one added is the first a request meets.
+    made.add_middleware(Guard, api_key=api_key, header_bytes=limits.header_bytes)
+    if cors_origin is not None:
+        made.add_middleware(
+            CORSMiddleware,
+            allow_origins=[cors_origin] if isinstance(cors_origin, str) else list(cors_origin),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+            expose_headers=[WARNING, "Retry-After"],
+        )
+    made.add_middleware(CountRequests, metrics=service.metrics)
+    return made
+
+
+def opened(model: Servable | str | os.PathLike[str]) -> Servable:
+    """Return a model, opened where a file is named."""
+    if isinstance(model, str | os.PathLike):
+        raise NotImplementedError("the runtime is not there yet.")
+    return model
+
+
+def _checked(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) or name.strip(".") == "":
+        raise ValueError(f"the name of a model stands in URLs: letters, digits, `_`, `.` and `-`; got {name!r}.")
+    return name
+
+
+def _add_handlers(made: FastAPI) -> None:
+    async def refused(request: Request, exc: Exception) -> Response:
+        if not isinstance(exc, Refusal):
+            raise exc
+        body: dict[str, Any] = exc.body()
+        if request.url.path.startswith("/v2"):
+            body = {"error": exc.message, **body}  # the protocol's own word for it
+        return JSONResponse(body, exc.status, exc.headers)
+
+    async def gone(request: Request, exc: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it; counted in /metrics
+
+    made.add_exception_handler(Refusal, refused)
+    made.add_exception_handler(ClientDisconnect, gone)
+
+
+def _add_own_routes(made: FastAPI, service: Service) -> None:
+    page = _page([*service.models])
+
+    @made.get("/", include_in_schema=False)
+    async def page_to_try_it() -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"})
+
+    @made.get("/metrics", summary="What Prometheus asks for")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @made.post("/predict", summary="Predict", responses=RESPONSES, openapi_extra=PREDICT)
+    async def predict(request: Request, model: str | None = None) -> Response:
+        """Answer for each instance, in order. `model` chooses one by its name; the first by default."""
+        served = service.named(model)
+        content_type = request.headers.get("content-type", "")
+        found, reading = await service.answers(
+            request, served, lambda body: read_request(body, content_type, served, service.limits)
+        )
+        return JSONResponse({"model": served.stamp(), "predictions": found}, headers=_warning(reading.unknown))
+
+
+def _add_v2_routes(made: FastAPI, service: Service) -> None:
+    @made.get("/v2", summary="About the server", tags=["v2"])
+    async def server() -> Response:
+        return JSONResponse(v2.server_metadata())
+
+    @made.get("/v2/health/live", summary="Is the process there?", tags=["v2"])
+    async def live() -> Response:
+        return JSONResponse({"live": True})
+
+    @made.get("/v2/health/ready", summary="Are all models ready?", tags=["v2"])
+    async def ready() -> Response:
+        return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
+
+    @made.get("/v2/models/{name}", summary="About a model", tags=["v2"])
+    @made.get("/v2/models/{name}/versions/{version}", include_in_schema=False)
+    async def metadata(name: str, version: str | None = None) -> Response:
+        return JSONResponse(v2.model_metadata(_of_version(service, name, version)))
+
+    @made.get("/v2/models/{name}/ready", summary="Is a model ready?", tags=["v2"])
+    @made.get("/v2/models/{name}/versions/{version}/ready", include_in_schema=False)
+    async def model_ready(name: str, version: str | None = None) -> Response:
+        is_ready = not _of_version(service, name, version).batcher.stopped
+        return JSONResponse({"name": name, "ready": is_ready}, 200 if is_ready else 503)
+
+    @made.post(
+        "/v2/models/{name}/infer", summary="Predict from tensors", tags=["v2"], responses=RESPONSES, openapi_extra=INFER
+    )
+    @made.post("/v2/models/{name}/versions/{version}/infer", include_in_schema=False)
+    async def infer(request: Request, name: str, version: str | None = None) -> Response:
+        served = _of_version(service, name, version)
+        content_type = request.headers.get("content-type", "")
+        found, reading = await service.answers(
+            request, served, lambda body: v2.read_infer(body, content_type, served, service.limits)
+        )
+        return JSONResponse(v2.infer_response(found, reading, served), headers=_warning(reading.unknown))
+
+
+def _of_version(service: Service, name: str, version: str | None) -> Any:
+    served = service.named(name)
+    if version not in (None, served.model.version):
+        raise Refusal(
+            404, f"of {name} there is the version {served.model.version} here.", loc=("version",), kind="unknown"
+        )
+    return served
+
+
+def _warning(unknown: Sequence[str]) -> dict[str, str]:
+    """Return a header that names what was ignored; in ASCII, for the names are the client's."""
+    if not unknown:
+        return {}
+    names = ", ".join(json.dumps(name[:50]) for name in unknown[:10])
+    return {WARNING: f"ignored, as training did not have them: {names}{', ...' if len(unknown) > 10 else ''}"}
+
+
+def _page(names: list[str]) -> str:
+    source = (pkgutil.get_data(__package__, "page.html") or b"").decode()
+    return source.replace("[/*models*/]", json.dumps(names))
+
+
+DESCRIPTION = """An instance is a row as an object, a text, `{"user": ..., "item": ...}`, or `{"b64": "..."}` for a picture, which
+may also be sent as a form with fields named `files`."""
+
+_DETAIL = {
+    "type": "object",
+    "properties": {
+        "detail": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "loc": {"type": "array", "items": {}},
+                    "msg": {"type": "string"},
+                    "type": {"type": "string"},
+                },
+            },
+        }
+    },
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {"application/json": {"schema": _DETAIL}}}
+    for status, text in {
+        413: "The body is too long.",
+        415: "Neither JSON nor, for pictures, a form.",
+        422: "An instance cannot be answered; `loc` says which, and `msg` what to do.",
+        429: "Too many wait; `Retry-After` says when to come back.",
+        503: "Too late, or the server is being stopped.",
+        504: "The model took too long.",
+    }.items()
+}
+PREDICT = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["instances"],
+                    "properties": {"instances": {"type": "array", "items": {}}},
+                },
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                },
+            },
+        },
+    }
+}
+INFER = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "inputs": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["name", "shape", "datatype", "data"],
+                                "properties": {
+                                    "name": {"type": "string"},
+                                    "shape": {"type": "array", "items": {"type": "integer"}},
+                                    "datatype": {"type": "string", "enum": [*v2.DATATYPES]},
+                                    "data": {"type": "array", "items": {}},
+                                },
+                            },
+                        },
+                        "outputs": {"type": "array", "items": {"type": "object"}},
+                    },
+                },
+            }
+        },
+    }
+}

@@ -1,0 +1,155 @@
+"""The way of one request: read its body, let its instances wait for the model, and say what became of them in time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from learnkit.serve.batching import Batcher, Job, QueueFullError, StoppedError
+from learnkit.serve.limits import Limits, read_body
+from learnkit.serve.metrics import Metrics
+from learnkit.serve.models import FIXED, Column, Servable, Served
+from learnkit.serve.reading import Reading
+from learnkit.serve.refusals import Refusal, refusal_of
+from learnkit.serve.web import Request, run_in_threadpool
+
+__all__ = ["Service"]
+
+R = TypeVar("R", bound=Reading)
+
+LONG = 2**16
+"""Bytes of a body from which it is read in another thread, for others not to wait."""
+
+
+class Service:
+    """The models, each with its thread, and what they are asked.
+
+    Parameters
+    ----------
+    models : mapping of str to Servable
+        By name; the first is asked where none is named.
+    limits : Limits
+    """
+
+    def __init__(self, models: Mapping[str, Servable], limits: Limits) -> None:
+        self.limits, self.metrics = limits, Metrics()
+        self.models = {name: self._served(name, model) for name, model in models.items()}
+        self.metrics.watch([*self.models.values()])
+
+    def _served(self, name: str, model: Servable) -> Served:
+        batcher = Batcher(
+            model.answers,
+            max_batch=self.limits.max_batch,
+            max_wait_ms=self.limits.max_wait_ms,
+            queue=self.limits.queue,
+            ran=self.metrics.ran(name),
+        )
+        return Served(name, model, columns_of(model), batcher)
+
+    @property
+    def ready(self) -> bool:
+        """Whether instances are accepted."""
+        return not any(served.batcher.stopped for served in self.models.values())
+
+    def stop(self) -> None:
+        """Accept nothing more, and finish what was accepted."""
+        for served in self.models.values():
+            served.batcher.stop()
+
+    def named(self, name: str | None) -> Served:
+        """Return the model of a name, the first for `None`."""
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            known = ", ".join(self.models)
+            raise Refusal(404, f"there is no model {name!r} here; there is: {known}.", loc=("model",), kind="unknown")
+        return self.models[name]
+
+    async def answers(
+        self, request: Request, served: Served, read: Callable[[bytes], R]
+    ) -> tuple[list[dict[str, Any]], R]:
+        """Return the answers for the instances in a request, in order.
+
+        Parameters
+        ----------
+        request : Request
+        served : Served
+            The model asked.
+        read : callable
+            Turns the body into instances.
+
+        Raises
+        ------
+        Refusal
+            If it cannot be read, an instance cannot be answered, there is no room, or it takes too long.
+        """
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise Refusal(
+                415,
+                "the body must not be compressed: a few bytes may unfold to gigabytes.",
+                loc=("header", "content-encoding"),
+                kind="unsupported",
+            )
+        job: Job | None = None
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                with served.batcher.on_its_way():
+                    body = await read_body(request.stream(), self.limits.body_bytes)
+                    reading = read(body) if len(body) < LONG else await run_in_threadpool(read, body)
+                    job = served.batcher.submit(reading.items)
+                found = await asyncio.wrap_future(job.outcomes)
+        except TimeoutError:
+            raise self._late(job) from None
+        except asyncio.CancelledError:
+            if job is not None:
+                job.give_up()
+            raise
+        except QueueFullError:
+            raise Refusal(
+                429,
+                f"{len(served.batcher):,} instances wait already. Send these again in a second.",
+                kind="queue_full",
+                headers={"Retry-After": "1"},
+            ) from None
+        except StoppedError:
+            raise Refusal(503, "the server is being stopped.", kind="stopping", headers={"Retry-After": "5"}) from None
+        for i, outcome in enumerate(found):
+            if isinstance(outcome, Exception):
+                raise refusal_of(outcome, ("body", "instances", i))
+            if not _finite(outcome):
+                raise Refusal(
+                    422,
+                    "the model gives no finite number for this instance. Look for a number in it that is far too large.",
+                    loc=("body", "instances", i),
+                    kind="not_finite",
+                )
+        return found, reading
+
+    def _late(self, job: Job | None) -> Refusal:
+        seconds = f"within {self.limits.seconds:g} seconds"
+        if job is None:
+            return Refusal(408, f"the request did not arrive {seconds}.", kind="late")
+        if job.give_up():
+            return Refusal(504, f"the model did not answer {seconds}. Send fewer instances at a time.", kind="late")
+        return Refusal(
+            503,
+            f"the model did not come to these instances {seconds}: too many waited.",
+            kind="late",
+            headers={"Retry-After": str(math.ceil(self.limits.seconds))},
+        )
+
+
+def columns_of(model: Servable) -> tuple[Column, ...]:
+    """Return what an instance of a model consists of; nothing where that is not known."""
+    if model.kind in FIXED:
+        return tuple(FIXED[model.kind])
+    return tuple(getattr(model, "columns", ()))
+
+
+def _finite(answer: Any) -> bool:
+    """Say whether JSON can hold an answer."""
+    if isinstance(answer, dict):
+        return all(_finite(value) for value in answer.values())
+    return not isinstance(answer, float) or math.isfinite(answer)

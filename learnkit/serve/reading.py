@@ -8,7 +8,7 @@ from typing import Any
 
 from learnkit.serve.limits import Limits, check_pixels, read_json
 from learnkit.serve.models import Served
-from learnkit.serve.refusals import Refusal, refusal_of
+from learnkit.serve.refusals import Refusal, refusal_of, shortened
 from learnkit.serve.web import FormParserError, MultipartParser, parse_options_header
 
 __all__ = ["Reading", "read_instances", "read_request", "shaped"]
@@ -125,7 +125,10 @@ def shaped(value: Any, served: Served, limits: Limits, loc: tuple[str | int, ...
         place = (*loc, name) if name else loc
         if isinstance(cell, dict | list):
             raise Refusal(
-                422, f"`{name}` must be a text, a number or null; got {_type_name(cell)}.", loc=place, kind="wrong_type"
+                422,
+                f"`{shortened(name, 80)}` must be a text, a number or null; got {_type_name(cell)}.",
+                loc=place,
+                kind="wrong_type",
             )
         if isinstance(cell, str) and len(cell) > limits.text:
             raise Refusal(
@@ -255,5 +258,5 @@ def _type_name(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, Mapping) and value:
-        return f"an object with {', '.join(repr(name) for name in list(value)[:5])}"
+        return f"an object with {', '.join(repr(shortened(name, 80)) for name in list(value)[:5])}"
     return _TYPES.get(type(value), type(value).__name__)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from learnkit.core.errors import DataError
 
-__all__ = ["Refusal", "refusal_of"]
+__all__ = ["Refusal", "refusal_of", "shortened"]
 
 LONGEST = 1000
 """Characters of a message: some quote what came, which may be a megabyte."""
@@ -69,6 +69,6 @@ def refusal_of(error: Exception, loc: Place) -> Refusal:
     )
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, longest: int = LONGEST) -> str:
     """Cut a text that is too long to be read."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
+    return text if len(text) <= longest else f"{text[: longest - 4]} ..."

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import learnkit.serve
 from learnkit.core.errors import LearnkitError, optional_import
@@ -85,7 +86,6 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _serve(options: argparse.Namespace) -> None:
-    uvicorn = optional_import("uvicorn", extra="serve")
     models = {file.stem: file for file in options.models}
     if len(models) < len(options.models):
         raise ValueError("two models have one name; rename a file: they are served under their names.")
@@ -101,14 +101,29 @@ def _serve(options: argparse.Namespace) -> None:
     application = learnkit.serve.app(
         models, api_key=_api_key(options.api_key_file), cors_origin=options.cors_origin, limits=limits
     )
-    uvicorn.run(
+    listen(application, limits, host=options.host, port=options.port, log_level=options.log_level)
+
+
+def listen(application: Any, limits: Limits, *, host: str, port: int, log_level: str = "info") -> None:
+    """Answer for an application until the process is told to end; then finish what was accepted.
+
+    Parameters
+    ----------
+    application : FastAPI
+    limits : Limits
+        Its limits.
+    host, port : str, int
+        Where to listen; the port 0 is a free one.
+    log_level : str
+    """
+    optional_import("uvicorn", extra="serve").run(
         application,
-        host=options.host,
-        port=options.port,
+        host=host,
+        port=port,
         http="h11",  # it ends an endless head of a request; the faster httptools collects it
         ws="none",
-        log_level=options.log_level,
-        access_log=options.log_level == "debug",  # a line for each request costs more than the model
+        log_level=log_level,
+        access_log=log_level == "debug",  # a line for each request costs more than the model
         server_header=False,
         timeout_graceful_shutdown=int(limits.seconds) + 5,
     )

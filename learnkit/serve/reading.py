@@ -112,7 +112,7 @@ def shaped(value: Any, served: Served, limits: Limits, loc: tuple[str | int, ...
     kind = served.model.kind
     if kind not in SHAPES:
         return value
-    wanted: type = str if kind == "texts" else dict
+    wanted: Any = str if kind == "texts" else dict
     if not isinstance(value, wanted):
         raise Refusal(
             422, f"an instance must be {_shape(served)}; got {_type_name(value)}.", loc=loc, kind="wrong_type"

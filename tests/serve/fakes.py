@@ -6,7 +6,9 @@ import base64
 import binascii
 import io
 import threading
+import time
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,11 @@ class Fake:
 
     kind = "table"
     task = "category"
-    classes: list[Any] | None = ["no", "yes"]
     version = "0123456789ab"
     created = "2026-11-27T08:10:00+00:00"
 
     def __init__(self) -> None:
+        self.classes: list[Any] | None = None if self.task == "value" else ["no", "yes"]
         self.runs: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -74,7 +76,7 @@ class FakeTable(Fake):
 
 
 class FakeRatings(Fake):
-    kind, task, classes = "ratings", "value", None
+    kind, task = "ratings", "value"
 
     def instance(self, value: Any) -> tuple[Any, Any]:
         try:
@@ -114,6 +116,15 @@ class FakePictures(Fake):
         except Exception as exc:
             raise DataError(f"the picture cannot be read: {exc}.") from exc
         return float(pixels[..., 0].mean() - pixels[..., 2].mean())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread will bring about."""
+    for _ in range(60_000):
+        if condition():
+            return
+        time.sleep(0.001)
+    raise AssertionError("it did not come about within a minute")
 
 
 def png(color: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (8, 8)) -> bytes:

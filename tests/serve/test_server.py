@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from learnkit.serve import Limits, app
-from tests.serve.fakes import Fake, FakePictures, FakeRatings, FakeTable, FakeTexts, b64, png
+from tests.serve.fakes import Fake, FakePictures, FakeRatings, FakeTable, FakeTexts, b64, png, until
 
 MODELS = {"table": FakeTable, "pictures": FakePictures, "texts": FakeTexts, "ratings": FakeRatings}
 INSTANCES: dict[str, list[Any]] = {
@@ -136,8 +135,7 @@ def test_requests_that_come_together_are_run_together_and_get_their_own() -> Non
         waiting = [pool.submit(ask, client, i, i % 3 + 1) for i in range(24)]
         assert model.running.wait(10)
         queue = client.app.state.service.named(None).batcher  # type: ignore[attr-defined]
-        while len(queue) + model.runs[0] < 48:
-            threading.Event().wait(0.001)
+        until(lambda: len(queue) + model.runs[0] == 48)
         model.gate.set()
         found = [job.result().json()["predictions"] for job in waiting]
     assert found == [alone.answers([(i, j) for j in range(i % 3 + 1)]) for i in range(24)]
@@ -154,8 +152,7 @@ def test_a_bad_picture_fails_its_own_request_only() -> None:
         bad = pool.submit(client.post, "/predict", files=[("files", png()), ("files", cut_off)])
         good = pool.submit(client.post, "/predict", files=[("files", png((0, 0, 9)))])
         queue = client.app.state.service.named(None).batcher  # type: ignore[attr-defined]
-        while len(queue) < 3:
-            threading.Event().wait(0.001)
+        until(lambda: len(queue) >= 3)
         model.gate.set()
         assert [first.result().status_code, good.result().status_code, bad.result().status_code] == [200, 200, 422]
         assert bad.result().json()["detail"][0]["loc"] == ["body", "instances", 1]
@@ -169,8 +166,7 @@ def test_a_full_queue_says_when_to_come_back() -> None:
         assert model.running.wait(10)
         second = pool.submit(ask, client, 1, 2)
         queue = client.app.state.service.named(None).batcher  # type: ignore[attr-defined]
-        while len(queue) < 2:
-            threading.Event().wait(0.001)
+        until(lambda: len(queue) >= 2)
         response = ask(client, 2)
         assert response.status_code == 429
         assert response.headers["retry-after"] == "1"
@@ -189,36 +185,40 @@ def test_what_is_late_says_whether_it_waited_or_ran() -> None:
 
 def test_stopping_finishes_what_was_accepted_and_takes_nothing_more() -> None:
     model = FakeRatings()
-    with ThreadPoolExecutor(2) as pool:
-        with held_back(model, max_batch=1) as client:
-            accepted = pool.submit(ask, client, 0, 3)
-            assert model.running.wait(10)
-            service = client.app.state.service  # type: ignore[attr-defined]
-            stopping = pool.submit(service.stop)
-            while service.ready:
-                threading.Event().wait(0.001)
-            assert client.get("/v2/health/ready").status_code == 503
-            assert client.get("/v2/health/live").status_code == 200
-            assert ask(client, 1).status_code == 503
-            assert not stopping.done()
-            model.gate.set()
-            assert len(accepted.result().json()["predictions"]) == 3
-            stopping.result(10)
+    with ThreadPoolExecutor(2) as pool, held_back(model, max_batch=1) as client:
+        accepted = pool.submit(ask, client, 0, 3)
+        assert model.running.wait(10)
+        service = client.app.state.service  # type: ignore[attr-defined]
+        stopping = pool.submit(service.stop)
+        until(lambda: not service.ready)
+        assert client.get("/v2/health/ready").status_code == 503
+        assert client.get("/v2/health/live").status_code == 200
+        assert ask(client, 1).status_code == 503
+        assert not stopping.done()
+        model.gate.set()
+        assert len(accepted.result().json()["predictions"]) == 3
+        stopping.result(10)
     assert model.runs == [1, 1, 1]
 
 
 def test_a_key_is_asked_for_where_one_is_set() -> None:
     with TestClient(app({"a": FakeTexts()}, api_key="sesam-öffne")) as client:
         key = "sesam-öffne".encode()
+        wrong: list[dict[str, str]] = [
+            {},
+            {"X-API-Key": "wrong"},
+            {"Authorization": "Basic c2VzYW0="},
+            {"Authorization": "Bearer"},
+        ]
         for path in ("/", "/docs", "/v2/health/live", "/v2/health/ready"):
             assert client.get(path).status_code == 200
-        for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": "Basic c2VzYW0="}, {"Authorization": b"Bearer "}):
-            response = client.post("/predict", json={"instances": []}, headers=headers)  # type: ignore[arg-type]
+        for headers in wrong:
+            response = client.post("/predict", json={"instances": []}, headers=headers)
             assert response.status_code == 401
             assert response.headers["www-authenticate"] == "Bearer"
         assert client.get("/metrics").status_code == client.get("/v2/models/a").status_code == 401
-        for headers in ({b"X-API-Key": key}, {b"Authorization": b"Bearer " + key}):
-            assert client.post("/predict", json={"instances": []}, headers=headers).status_code == 200  # type: ignore[arg-type]
+        for sent in ({b"X-API-Key": key}, {b"Authorization": b"Bearer " + key}):
+            assert client.post("/predict", json={"instances": []}, headers=sent).status_code == 200
     with pytest.raises(ValueError, match="must not be empty"):
         app({"a": FakeTexts()}, api_key=" ")
 

@@ -22,6 +22,7 @@ PACKAGES = (
     "learnkit.course",
     "learnkit.datasets",
     "learnkit.runtime",
+    "learnkit.serve",
     "learnkit.tabular",
     "learnkit.text",
     "learnkit.vision",

@@ -63,7 +63,7 @@ def test_what_can_be_put_right_is_said(
 
 
 def test_the_module_is_the_command_and_needs_no_torch() -> None:
-    code = "import sys; sys.modules.update(torch=None, pandas=None); sys.argv = ['learnkit', 'serve', '--help']; import runpy; runpy.run_module('learnkit')"
+    code = "import sys; sys.modules.update(torch=None, pandas=None); sys.argv = ['learnkit', 'serve', '--help']; import learnkit.serve.server, runpy; runpy.run_module('learnkit')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "model.onnx" in done.stdout

@@ -7,11 +7,12 @@ on its way (it is being read) does the thread wait for it, `max_wait_ms` at most
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import suppress
 from threading import Condition, Thread
 from typing import Any
 
@@ -34,34 +35,32 @@ class Job:
     Attributes
     ----------
     outcomes : Future of list
-        Set when all instances have been run.
+        Set when all instances have been run: one of asyncio for a job with a loop, to be awaited there.
     """
 
-    def __init__(self, items: Sequence[Any]) -> None:
-        self.items = items
-        self.outcomes: Future[list[Any]] = Future()
+    def __init__(self, items: Sequence[Any], loop: asyncio.AbstractEventLoop | None) -> None:
+        self.items, self.loop = items, loop
+        self.outcomes: asyncio.Future[list[Any]] | Future[list[Any]] = (
+            Future() if loop is None else loop.create_future()
+        )
+        self.begun = self.given_up = False
         self._found: list[Any] = [None] * len(items)
         self._left = len(items)
-        self._given_up = False
-        if not items:
-            self.outcomes.set_result([])
 
     def give_up(self) -> bool:
         """Leave out what has not been run yet; return whether some had been, or was being."""
-        self._given_up = True
-        return not self.outcomes.cancel()
+        self.given_up = True
+        return self.begun
 
-    def wanted(self) -> bool:
-        """Say whether somebody still waits for it. It cannot be cancelled from then on."""
-        if self._given_up or self.outcomes.cancelled():
-            return False
-        return self.outcomes.running() or self.outcomes.set_running_or_notify_cancel()
-
-    def put(self, i: int, outcome: Any) -> None:
-        """Note what became of an instance."""
+    def put(self, i: int, outcome: Any) -> bool:
+        """Note what became of an instance; return whether it was the last."""
         self._found[i] = outcome
         self._left -= 1
-        if not self._left:
+        return self._left == 0
+
+    def settle(self) -> None:
+        """Hand the outcomes to who waits for them, if somebody still does."""
+        if not self.given_up and not self.outcomes.done():
             self.outcomes.set_result(self._found)
 
 
@@ -94,7 +93,7 @@ class Batcher:
         self._run, self._ran = run, ran
         self._max_batch, self._max_wait, self._queue = max_batch, max_wait_ms / 1000, queue
         self._waiting: deque[tuple[Job, int]] = deque()
-        self._on_their_way = 0
+        self._expected = 0
         self._stopped = False
         self._changed = Condition()
         self._thread: Thread | None = None
@@ -108,20 +107,26 @@ class Batcher:
         """Whether nothing is accepted any more."""
         return self._stopped
 
-    @contextmanager
-    def on_its_way(self) -> Iterator[None]:
+    def expect(self) -> None:
         """Say that a request is being read, which is worth waiting for a little."""
         with self._changed:
-            self._on_their_way += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._on_their_way -= 1
+            self._expected += 1
+
+    def arrived(self) -> None:
+        """Say that it has been read, or will not come."""
+        with self._changed:
+            self._expected -= 1
+            if not self._expected and self._waiting:
                 self._changed.notify()
 
-    def submit(self, items: Sequence[Any]) -> Job:
+    def submit(self, items: Sequence[Any], loop: asyncio.AbstractEventLoop | None = None) -> Job:
         """Let instances wait for their turn.
+
+        Parameters
+        ----------
+        items : sequence
+        loop : event loop, optional
+            The one that runs, for a job that is awaited in it.
 
         Raises
         ------
@@ -130,7 +135,7 @@ class Batcher:
         StoppedError
             After `stop`.
         """
-        job = Job(items)
+        job = Job(items, loop)
         with self._changed:
             if self._stopped:
                 raise StoppedError
@@ -139,8 +144,12 @@ class Batcher:
             if self._thread is None:  # not before: a process that only imports or forks has no thread of ours
                 self._thread = Thread(target=self._work, name="learnkit-batches", daemon=True)
                 self._thread.start()
+            idle = not self._waiting
             self._waiting.extend((job, i) for i in range(len(items)))
-            self._changed.notify()
+            if idle or len(self._waiting) >= self._max_batch:
+                self._changed.notify()
+        if not items:
+            job.settle()
         return job
 
     def stop(self) -> None:
@@ -157,8 +166,15 @@ class Batcher:
             found = outcomes(self._run, [job.items[i] for job, i in batch])
             if self._ran is not None:
                 self._ran(len(batch), time.perf_counter() - begun)
-            for (job, i), outcome in zip(batch, found, strict=True):
-                job.put(i, outcome)
+            complete = [job for (job, i), outcome in zip(batch, found, strict=True) if job.put(i, outcome)]
+            # A loop is woken once for all of them: at each waking the threads would fight for the interpreter.
+            for loop in {job.loop for job in complete}:
+                of_loop = [job for job in complete if job.loop is loop]
+                if loop is None:
+                    settle(of_loop)
+                else:
+                    with suppress(RuntimeError):  # it is closed, so nobody waits
+                        loop.call_soon_threadsafe(settle, of_loop)
 
     def _next(self) -> list[tuple[Job, int]]:
         """Return what is to be run at once; nothing when all is done and nothing more will come."""
@@ -172,18 +188,25 @@ class Batcher:
                 batch: list[tuple[Job, int]] = []
                 while self._waiting and len(batch) < self._max_batch:
                     job, i = self._waiting.popleft()
-                    if job.wanted():
+                    if not job.given_up:
+                        job.begun = True
                         batch.append((job, i))
                 if batch:
                     return batch
 
     def _let_them_gather(self) -> None:
         until = time.monotonic() + self._max_wait
-        while len(self._waiting) < self._max_batch and self._on_their_way and not self._stopped:
+        while len(self._waiting) < self._max_batch and self._expected and not self._stopped:
             left = until - time.monotonic()
             if left <= 0:
                 return
             self._changed.wait(left)
+
+
+def settle(jobs: Sequence[Job]) -> None:
+    """Hand over the outcomes of several jobs."""
+    for job in jobs:
+        job.settle()
 
 
 def outcomes(run: Run, items: list[Any]) -> list[Any]:

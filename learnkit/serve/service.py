@@ -92,14 +92,18 @@ class Service:
                 loc=("header", "content-encoding"),
                 kind="unsupported",
             )
+        loop = asyncio.get_running_loop()
         job: Job | None = None
         try:
             async with asyncio.timeout(self.limits.seconds):
-                with served.batcher.on_its_way():
+                served.batcher.expect()
+                try:
                     body = await read_body(request.stream(), self.limits.body_bytes)
                     reading = read(body) if len(body) < LONG else await run_in_threadpool(read, body)
-                    job = served.batcher.submit(reading.items)
-                found = await asyncio.wrap_future(job.outcomes)
+                    job = served.batcher.submit(reading.items, loop)
+                finally:
+                    loop.call_soon(served.batcher.arrived)  # after those that this turn of the loop reads, too
+                found = await job.outcomes
         except TimeoutError:
             raise self._late(job) from None
         except asyncio.CancelledError:

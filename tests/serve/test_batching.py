@@ -86,7 +86,7 @@ def test_what_is_given_up_before_its_turn_is_not_run(held: tuple[Batcher, Doubli
     model.gate.set()
     assert other.outcomes.result(10) == [14]
     assert model.runs == [1, 1]
-    assert job.outcomes.cancelled()
+    assert not job.outcomes.done()
 
 
 def test_what_is_given_up_while_it_runs_is_said_to_have_begun() -> None:
@@ -111,9 +111,10 @@ def test_a_request_that_is_being_read_is_waited_for() -> None:
     model = Doubling()
     model.gate.set()
     batcher = Batcher(model, max_wait_ms=30_000)  # longer than the test may take: it ends when the second is there
-    with batcher.on_its_way():
-        first = batcher.submit([1])
-        second = batcher.submit([2])
+    batcher.expect()
+    first = batcher.submit([1])
+    second = batcher.submit([2])
+    batcher.arrived()
     assert first.outcomes.result(10) + second.outcomes.result(10) == [2, 4]
     assert model.runs == [2]
     assert batcher.submit([3]).outcomes.result(10) == [6]  # alone: at once, though it might wait for 30 s

@@ -40,9 +40,7 @@ class Job:
 
     def __init__(self, items: Sequence[Any], loop: asyncio.AbstractEventLoop | None) -> None:
         self.items, self.loop = items, loop
-        self.outcomes: asyncio.Future[list[Any]] | Future[list[Any]] = (
-            Future() if loop is None else loop.create_future()
-        )
+        self.outcomes: Any = Future() if loop is None else loop.create_future()
         self.begun = self.given_up = False
         self._found: list[Any] = [None] * len(items)
         self._left = len(items)

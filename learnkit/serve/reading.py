@@ -88,14 +88,16 @@ def read_instances(values: Sequence[Any], served: Served, limits: Limits) -> Rea
     if len(values) > limits.rows:
         raise _too_many(len(values), limits, ("body", "instances"))
     known = {column.name for column in served.columns}
+    table = served.model.kind == "table"
+    trained = {*known, *served.model.preparation.other} if table else known  # the target, say, is nothing to remark on
     unknown: dict[str, None] = {}
     items: list[Any] = []
     pixels = 0
     for i, value in enumerate(values):
         loc = ("body", "instances", i)
         value = shaped(value, served, limits, loc)
-        if served.model.kind in ("table", "ratings") and known:
-            unknown |= dict.fromkeys(name for name in value if name not in known)
+        if table:
+            unknown |= dict.fromkeys(name for name in value if name not in trained)
             value = {name: cell for name, cell in value.items() if name in known}
         try:
             item = served.model.instance(value)

@@ -59,7 +59,8 @@ def refusal_of(error: Exception, loc: Place) -> Refusal:
     What learnkit raised on purpose is meant to be read. Anything else is written to the log alone: it may tell of the machine.
     """
     if isinstance(error, DataError):
-        return Refusal(422, str(error), loc=loc)
+        # It was found as the only one of its batch, so the runtime counts it as row 0.
+        return Refusal(422, str(error).replace(" in row 0", f" in instance {loc[-1]}"), loc=loc)
     log.error("the model failed on an instance", exc_info=error)
     return Refusal(
         422,

@@ -6,6 +6,7 @@ import json
 import os
 import pkgutil
 import re
+import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -96,8 +97,11 @@ def app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await run_in_threadpool(service.stop)
+        with warnings.catch_warnings():
+            # A category that is new, say: the client knows what it sent, and Python would keep each text for good.
+            warnings.filterwarnings("ignore", category=UserWarning, module="threading")
+            yield
+            await run_in_threadpool(service.stop)
 
     made = FastAPI(title="learnkit", version=__version__, lifespan=lifespan, redoc_url=None, description=DESCRIPTION)
     made.state.service = service

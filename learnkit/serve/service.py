@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from learnkit.serve.batching import Batcher, Job, QueueFullError, StoppedError
 from learnkit.serve.limits import Limits, read_body
 from learnkit.serve.metrics import Metrics
-from learnkit.serve.models import FIXED, Column, Servable, Served
+from learnkit.serve.models import Servable, Served, columns_of
 from learnkit.serve.reading import Reading
 from learnkit.serve.refusals import Refusal, refusal_of
 from learnkit.serve.web import Request, run_in_threadpool
@@ -143,13 +143,6 @@ class Service:
             kind="late",
             headers={"Retry-After": str(math.ceil(self.limits.seconds))},
         )
-
-
-def columns_of(model: Servable) -> tuple[Column, ...]:
-    """Return what an instance of a model consists of; nothing where that is not known."""
-    if model.kind in FIXED:
-        return tuple(FIXED[model.kind])
-    return tuple(getattr(model, "columns", ()))
 
 
 def _finite(answer: Any) -> bool:

@@ -47,10 +47,7 @@ def server_metadata() -> dict[str, Any]:
 def model_metadata(served: Served) -> dict[str, Any]:
     """Return a model's inputs and outputs; beside them, as an extension, what the page makes its form from."""
     model = served.model
-    inputs = [
-        {"name": column.name, "datatype": "FP64" if column.number else "BYTES", "shape": [-1]}
-        for column in served.columns
-    ]
+    inputs = [{"name": column.name, "datatype": column.datatype, "shape": [-1]} for column in served.columns]
     columns = [
         {"name": column.name, "number": column.number, "choices": column.choices, "example": column.example}
         for column in served.columns

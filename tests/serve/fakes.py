@@ -9,13 +9,12 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 
 from learnkit.core.errors import DataError
-from learnkit.serve.models import Column
 
 
 class Fake:
@@ -28,6 +27,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.classes: list[Any] | None = None if self.task == "value" else ["no", "yes"]
+        self.preparation = self
         self.runs: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -58,12 +58,16 @@ class Fake:
 
 class FakeTable(Fake):
     states = ("BY", "HE")
-    columns = (Column("Age", number=True, example=40), Column("State", choices=states, example="HE"))
+    columns: tuple[dict[str, Any], ...] = ({"name": "Age", "fill": 40}, {"name": "State"})
+    other = ("Target",)
+
+    def fields(self) -> list[dict[str, Any]]:
+        return [{"name": "Age", "kind": "number"}, {"name": "State", "kind": "category", "levels": [*self.states]}]
 
     def instance(self, value: Any) -> tuple[float, int]:
         for column in self.columns:
-            if column.name not in value:
-                raise DataError(f"the column `{column.name}` is missing.")
+            if column["name"] not in value:
+                raise DataError(f"the column `{column['name']}` is missing.")
         age = value["Age"]
         if age is not None and (isinstance(age, bool) or not isinstance(age, int | float)):
             raise DataError(f"`Age` must be a number; got {age!r}.")
@@ -77,6 +81,7 @@ class FakeTable(Fake):
 
 class FakeRatings(Fake):
     kind, task = "ratings", "value"
+    codes: ClassVar = {"user": {7: 1}, "item": {"a": 1}}
 
     def instance(self, value: Any) -> tuple[Any, Any]:
         try:

@@ -72,7 +72,7 @@ def test_the_metadata_say_what_to_send(client: TestClient) -> None:
     ]
     assert body["parameters"]["classes"] == ["no", "yes"]
     assert body["parameters"]["columns"][1] == {
-        "name": "State", "number": False, "choices": ["BY", "HE"], "example": "HE"
+        "name": "State", "number": False, "choices": ["BY", "HE"], "example": "BY"
     }  # fmt: skip
     assert client.get(f"/v2/models/table/versions/{body['versions'][0]}").json() == body
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from learnkit.core.version import __version__
+from learnkit.runtime.model import load
 from learnkit.serve import v2
 from learnkit.serve.guard import Guard
 from learnkit.serve.limits import Limits
@@ -124,9 +125,7 @@ def app(
 
 def opened(model: Servable | str | os.PathLike[str]) -> Servable:
     """Return a model, opened where a file is named."""
-    if isinstance(model, str | os.PathLike):
-        raise NotImplementedError("the runtime is not there yet.")
-    return model
+    return load(model) if isinstance(model, str | os.PathLike) else model
 
 
 def _checked(name: str) -> str:

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "learnkit"
-PACKAGES = ("learnkit", "learnkit.collab", "learnkit.serve", "learnkit.tabular", "learnkit.text", "learnkit.vision")
+PACKAGES = (
+    "learnkit",
+    "learnkit.collab",
+    "learnkit.runtime",
+    "learnkit.serve",
+    "learnkit.tabular",
+    "learnkit.text",
+    "learnkit.vision",
+)
 
 
 def folder(package: str) -> Path:

@@ -83,6 +83,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("--max-pixels", type=int, default=limits.pixels, metavar="N", help="of one picture")
     command.add_argument("--queue", type=int, default=limits.queue, metavar="N", help="instances that may wait")
     command.add_argument("--timeout", type=float, default=limits.seconds, metavar="S", help="seconds for one request")
+    command.add_argument("--threads", type=int, metavar="N", help="a model computes with (default: all cores but one)")
     command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
 
 
@@ -100,7 +101,11 @@ def _serve(options: argparse.Namespace) -> None:
         max_wait_ms=options.max_wait_ms,
     )
     application = learnkit.serve.app(
-        models, api_key=_api_key(options.api_key_file), cors_origin=options.cors_origin, limits=limits
+        models,
+        api_key=_api_key(options.api_key_file),
+        cors_origin=options.cors_origin,
+        limits=limits,
+        threads=options.threads,
     )
     listen(application, limits, host=options.host, port=options.port, log_level=options.log_level)
 

@@ -58,6 +58,7 @@ def app(
     api_key: str | None = None,
     cors_origin: str | Sequence[str] | None = None,
     limits: Limits | None = None,
+    threads: int | None = None,
 ) -> FastAPI:
     """Return an application that answers for models over HTTP.
 
@@ -71,6 +72,8 @@ def app(
     cors_origin : str or list of str, optional
         Whose pages may ask this server from a browser, e.g. `"https://example.org"`; nobody's by default.
     limits : Limits, optional
+    threads : int, optional
+        That a model opened here computes with; by default as many as there are cores but one, which reads and answers.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def app(
     limits = limits or Limits()
     if api_key is not None and not api_key.strip():
         raise ValueError("`api_key` must not be empty; leave it out to ask for none.")
-    service = Service({_checked(name): opened(model) for name, model in models.items()}, limits)
+    service = Service({_checked(name): opened(model, threads) for name, model in models.items()}, limits)
     if not service.models:
         raise ValueError("`models` must hold at least one model by its name; got none.")
 
@@ -123,9 +126,11 @@ def app(
     return made
 
 
-def opened(model: Servable | str | os.PathLike[str]) -> Servable:
+def opened(model: Servable | str | os.PathLike[str], threads: int | None) -> Servable:
     """Return a model, opened where a file is named."""
-    return load(model) if isinstance(model, str | os.PathLike) else model
+    if not isinstance(model, str | os.PathLike):
+        return model
+    return load(model, threads=threads or max(1, (os.cpu_count() or 1) - 1))
 
 
 def _checked(name: str) -> str:

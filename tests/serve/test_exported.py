@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from learnkit import Learner
+from learnkit.serve import app
 from tests import test_kinds as kinds
 
 CODE = "import sys; sys.modules.update(torch=None, pandas=None, torchvision=None); from learnkit.serve.cli import main; sys.exit(main())"
@@ -172,6 +174,16 @@ def test_a_category_that_is_new_and_a_missing_number_are_answered(client: httpx.
     rows = [{"State": "XX", "Km": None}, {"State": None, "Km": 3}]
     assert client.post("/predict?model=table", json={"instances": rows}).status_code == 200
     assert client.post("/predict?model=ratings", json={"instances": [{"user": "new", "item": 3}]}).status_code == 200
+
+
+def test_what_the_runtime_remarks_on_is_no_error_and_is_not_kept(
+    learners: dict[str, Learner], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    file = learners["ratings"].to_onnx(tmp_path / "ratings")
+    with TestClient(app({"ratings": file}, threads=1)) as client:  # warnings are errors here
+        response = client.post("/predict", json={"instances": [{"user": "new", "item": "x"}]})
+    assert response.status_code == 200
+    assert not recwarn.list
 
 
 def test_which_columns_were_ignored(client: httpx.Client) -> None:

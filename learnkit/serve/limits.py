@@ -53,8 +53,9 @@ class Limits:
     Examples
     --------
     >>> from learnkit.serve import Limits
-    >>> Limits(rows=100).rows
-    100
+    >>> Limits(rows=5000)
+    Traceback (most recent call last):
+    ValueError: `queue` must hold the rows of one request, 5000; got 4000.
     """
 
     body_bytes: int = 16 * 2**20

@@ -89,8 +89,10 @@ def app(
 
     Examples
     --------
-    >>> import learnkit.serve
-    >>> application = learnkit.serve.app({"cats": "cats.onnx"})  # doctest: +SKIP
+    >>> from learnkit.serve import app
+    >>> app({"cats/dogs": "pets.onnx"})
+    Traceback (most recent call last):
+    ValueError: the name of a model stands in URLs: letters, digits, `_`, `.` and `-`; got 'cats/dogs'.
     """
     limits = limits or Limits()
     if api_key is not None and not api_key.strip():

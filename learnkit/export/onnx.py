@@ -122,10 +122,19 @@ def _translated(model: nn.Module, xs: tuple[Tensor, ...], axes: Axes) -> bytes:
             )
             return bytes(program.model_proto.SerializeToString())  # type: ignore[union-attr]
     except Exception as exc:  # of the translators any kind
+        first = _first_cause(exc)
+        said = str(first).strip().splitlines() or [""]
         raise ExportError(
-            f"this network cannot be translated to ONNX: {type(exc).__name__}: {str(exc).strip().splitlines()[0]} A network of your "
-            "own must consist of PyTorch's operations on tensors of any batch size, without `if` and `for` over their values."
+            f"this network cannot be translated to ONNX: {type(first).__name__}: {said[0]} A network of your own must consist of "
+            "PyTorch's operations on tensors of any batch size, without `if` and `for` over their values."
         ) from exc
+
+
+def _first_cause(exc: BaseException) -> BaseException:
+    """Return the error at the bottom: those above it only say that there was one."""
+    while (deeper := exc.__cause__ or exc.__context__) is not None:
+        exc = deeper
+    return exc
 
 
 def _dimension(name: str) -> Any:
@@ -180,7 +189,7 @@ def _compare(session: Any, xs: tuple[Tensor, ...], axes: Axes, expected: NDArray
 def _quiet() -> Iterator[None]:
     """Keep the translators' own progress and warnings about PyTorch's code to themselves."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)  # what went wrong is said by the error
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")

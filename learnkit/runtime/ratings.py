@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,21 @@ class RatingPreparation:
                 if all(name in value for name in names):
                     return value[names[0]], value[names[1]]
         raise DataError('an instance must be {"user": id, "item": id}.')
+
+    def from_text(self, row: Mapping[str, str]) -> tuple[Any, Any]:
+        """Return user and item of the cells of a CSV file: as numbers where the ids of training are numbers."""
+        user, item = self.instance(row)
+        return self._id("user", user), self._id("item", item)
+
+    def _id(self, what: str, cell: str) -> Any:
+        codes = self.codes[what]
+        if cell in codes:
+            return cell
+        with suppress(ValueError):
+            number = float(cell) if "." in cell else int(cell)
+            if number in codes:
+                return number
+        return cell
 
     def _columns(self, items: Any) -> tuple[Any, Any]:
         if hasattr(items, "columns") and hasattr(items, "iloc"):

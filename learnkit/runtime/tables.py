@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class TablePreparation:
     def __init__(self, prep: Mapping[str, Any]) -> None:
         self.columns: list[dict[str, Any]] = prep["columns"]
         self.names = [column["name"] for column in self.columns]
+        self._by_name = {column["name"]: column for column in self.columns}
         self.cats, self.conts, self.other = prep["cats"], prep["conts"], set(prep["other"])
         self._codes = {
             column["name"]: {level: code for code, level in enumerate(column["levels"], start=1)}
@@ -87,6 +88,39 @@ class TablePreparation:
                 f"the row has no column {_some([repr(name) for name in missing])}; a value that is missing is null."
             )
         return value
+
+    def from_text(self, row: Mapping[str, str]) -> dict[str, Any]:
+        """Return the row of the cells of a CSV file, each as the kind of value that it was in training.
+
+        An empty cell is missing, and so is `NA` or `nan` where it is no level of a category.
+
+        Raises
+        ------
+        DataError
+            If a cell is no number where training had numbers.
+        """
+        return {name: self._cell(name, cell) for name, cell in row.items()}
+
+    def _cell(self, name: str, cell: str) -> Any:
+        column = self._by_name.get(name)
+        if column is None:
+            return cell
+        category = column["kind"] == "category"
+        kind = (
+            column["values"] if category else "bool" if column.get("boolean") or column["dtype"] == "bool" else "float"
+        )
+        if category and kind in ("text", "date", "other") and cell in self._codes[name]:
+            return cell
+        if cell.strip() in _MISSING:
+            return None
+        if kind in ("text", "date", "other"):
+            return cell
+        try:
+            return _READERS[kind](cell.strip())
+        except (KeyError, ValueError) as exc:
+            if category:  # a level that training did not have
+                return cell
+            raise DataError(f"column {name!r} holds {cell!r:.60}, which is no number.") from exc
 
     def fields(self) -> list[dict[str, Any]]:
         """Return name and kind of each column, and the levels of a category: what a form asks for."""
@@ -222,6 +256,13 @@ def _floats(values: Iterable[Any], name: Any) -> NDArray[np.float64]:
             raise DataError(f"column {name!r} holds an infinite value, or one too large, in row {i}; make it missing.")
         found.append(number)
     return np.array(found, np.float64)
+
+
+_MISSING = ("", "NA", "NaN", "nan", "N/A", "null", "NULL", "None")
+_TRUTH = {"true": True, "True": True, "TRUE": True, "1": True, "1.0": True} | {
+    "false": False, "False": False, "FALSE": False, "0": False, "0.0": False
+}  # fmt: skip
+_READERS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": _TRUTH.__getitem__}
 
 
 def is_missing(value: Any) -> bool:

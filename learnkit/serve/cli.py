@@ -1,4 +1,4 @@
-"""The command `learnkit`: `learnkit serve cats.onnx` puts a model behind a URL."""
+"""The command `learnkit`: `serve` puts models behind a URL, `predict` goes through a whole file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import argparse
 import gc
 import os
 import sys
+import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import learnkit.serve
-from learnkit.core.errors import LearnkitError, optional_import
+from learnkit.core.errors import LearnkitError, check_positive, optional_import
 from learnkit.core.version import __version__
+from learnkit.runtime.model import load
+from learnkit.serve.batch import predict_file
 from learnkit.serve.limits import Limits
 
 __all__ = ["main"]
@@ -38,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"learnkit {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serve(commands)
+    _add_predict(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -85,6 +90,68 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("--timeout", type=float, default=limits.seconds, metavar="S", help="seconds for one request")
     command.add_argument("--threads", type=int, metavar="N", help="a model computes with (default: all cores but one)")
     command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "predict",
+        help="predict a whole file or folder",
+        description="Predict every row of a file, or every picture of a folder. A job that was killed goes on when it is started again.",
+    )
+    command.set_defaults(run=_predict)
+    command.add_argument("model", type=Path, metavar="model.onnx")
+    command.add_argument("source", type=Path, metavar="INPUT", help="a .csv or .parquet file, or a folder of pictures")
+    command.add_argument("output", type=Path, metavar="OUTPUT", help="a .csv or .parquet file")
+    command.add_argument("--probabilities", action="store_true", help="write those of every class, too")
+    command.add_argument("--column", default="text", help="where the text stands, for a model of texts (default: text)")
+    command.add_argument("--piece", type=int, metavar="N", help="rows at a time")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    if options.piece is not None:
+        check_positive("--piece", options.piece)
+    with Progress() as progress:
+        report = predict_file(
+            load(options.model),
+            options.source,
+            options.output,
+            piece=options.piece,
+            probabilities=options.probabilities,
+            column=options.column,
+            progress=progress,
+        )
+    for note, pieces in report.notes.most_common(5):
+        print(f"learnkit: in {pieces:,} piece(s): {note}", file=sys.stderr)
+    if report.n_bad:
+        unread = options.output.with_name(f"{options.output.stem}.unread.csv")
+        print(f"learnkit: {report.n_bad:,} row(s) could not be read; see {unread}", file=sys.stderr)
+    before = f", {report.resumed:,} of them by a run before" if report.resumed else ""
+    print(f"{report.n_rows:,} rows in {options.output}{before}")
+
+
+class Progress:
+    """A bar where tqdm is installed, a line now and then where it is not."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.next = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show how many rows are done."""
+        if self.bar is None and find_spec("tqdm") is not None:
+            self.bar = optional_import("tqdm", extra="serve").tqdm(total=total, unit=" rows", initial=done)
+        elif self.bar is not None:
+            self.bar.update(done - self.bar.n)
+        elif time.monotonic() >= self.next:
+            self.next = time.monotonic() + 10
+            print(f"{done:,}{'' if total is None else f' of {total:,}'} rows", file=sys.stderr)
 
 
 def _serve(options: argparse.Namespace) -> None:

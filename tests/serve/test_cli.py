@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import learnkit.serve
 from learnkit.serve import cli
+from learnkit.tabular import ColumnarModelData, proc_df
 
 
 @pytest.fixture
@@ -73,3 +76,18 @@ def test_the_extra_is_named_where_it_is_missing() -> None:
     code = "import sys; sys.modules['fastapi'] = None\nfrom learnkit.serve import Limits\nLimits()\nfrom learnkit.serve import app"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert 'pip install "learnkit[serve]"' in done.stderr
+
+
+def test_predict_goes_through_a_file_and_says_what_it_did(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    frame = pd.DataFrame({"km": [1.0, 2.0, 3.0, 4.0] * 5, "sales": [2.0, 4.0, 6.0, 8.0] * 5})
+    df, y, _, mapper = proc_df(frame, "sales")
+    data = ColumnarModelData.from_data_frame(tmp_path, range(16, 20), df, np.asarray(y), bs=8, mapper=mapper)
+    data.get_learner().to_onnx(tmp_path / "m")
+    (tmp_path / "in.csv").write_text("km\n1\nmuch\n2\n")
+    assert cli.main(["predict", str(tmp_path / "m.onnx"), str(tmp_path / "in.csv"), str(tmp_path / "out.csv")]) == 0
+    out, err = capfd.readouterr()
+    assert out == f"2 rows in {tmp_path / 'out.csv'}\n"
+    assert f"1 row(s) could not be read; see {tmp_path / 'out.unread.csv'}" in err
+    assert (tmp_path / "out.csv").read_text().startswith("km,prediction\n1,")
+    assert cli.main(["predict", str(tmp_path / "no.onnx"), str(tmp_path / "in.csv"), str(tmp_path / "out.csv")]) == 2
+    assert "no.onnx cannot be read" in capfd.readouterr().err

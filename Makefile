@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install $(if $(CONSTRAINT),--constraint $(CONSTRAINT))
-EXTRAS := text,timm,tensorboard,onnx
+EXTRAS := text,timm,tensorboard,serve
 
 .PHONY: demo test lint types notebooks bench faults extras wheel lock clean
 

@@ -22,7 +22,6 @@ PROBES = {
     "text": "from learnkit.text import Field; assert Field().preprocess(\"It's one.\") == ['it', \"'s\", 'one', '.']",
     "timm": "from learnkit.vision import ConvLearner; import timm; timm.create_model('tf_efficientnet_lite0')",
     "tensorboard": "from learnkit import TensorBoardLog; TensorBoardLog('runs'); import torch.utils.tensorboard",
-    "onnx": "import onnx, onnxruntime, onnxscript, learnkit",
     "serve": "import learnkit.serve; learnkit.serve.app; import onnx, onnxruntime, onnxscript, uvicorn",
     "bench": "import fastai.vision.all, fastai.tabular.all, fastai.text.all, learnkit",
     "all": "import timm, spacy, onnx, learnkit.vision, learnkit.text",

@@ -1,14 +1,17 @@
-"""Models of real data, exported, give the same answers where there is no torch and no pandas."""
+"""Models of real data, exported, give the same answers where there is no torch and no pandas, and over HTTP."""
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -78,11 +81,23 @@ print(json.dumps(model.answers(instances)))
 """
 
 
+def over_http(model: Path, items: list[Any]) -> list[dict[str, Any]]:
+    """Ask a server, a process of its own, for a hundred items at a time."""
+    command = [sys.executable, "-m", "learnkit", "serve", str(model), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        port = next(port for line in process.stderr for port in re.findall(r"127\.0\.0\.1:(\d+)", line))
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            asked = [client.post("/predict", json={"instances": items[i : i + 100]}) for i in range(0, len(items), 100)]
+        process.terminate()
+    return [answer for response in asked for answer in response.json()["predictions"]]
+
+
 @pytest.mark.filterwarnings(
     "ignore:.*(unknown|never seen in training|without a rating|new for tables|a fifth validates)"
 )
 @pytest.mark.parametrize("make", KINDS)
-def test_five_hundred_items_have_the_same_answers_without_torch(
+def test_five_hundred_items_have_the_same_answers_without_torch_and_over_http(
     make: Callable[[Path], tuple[Learner, Any, Any]], tmp_path: Path
 ) -> None:
     learn, raw, items = make(tmp_path)
@@ -94,12 +109,14 @@ def test_five_hundred_items_have_the_same_answers_without_torch(
     (tmp_path / "items.json").write_text(json.dumps(items))
     done = subprocess.run([sys.executable, "-c", ELSEWHERE, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)
-    assert len(answers) == N
+    if make is pictures:
+        items = [{"b64": base64.b64encode(Path(file).read_bytes()).decode()} for file in items]
     preds = learn.predict_raw(raw)
-    if make is ratings:
-        np.testing.assert_allclose([answer["value"] for answer in answers], preds, atol=1e-4)
-        return
-    assert [answer["label"] for answer in answers] == learn.predict_raw(raw, decode=True)
-    found = [[*answer["probabilities"].values()] for answer in answers]
-    np.testing.assert_allclose(found, np.exp(preds), atol=1e-4)
+    for answers in (json.loads(done.stdout), over_http(tmp_path / "m.onnx", items)):
+        assert len(answers) == N
+        if make is ratings:
+            np.testing.assert_allclose([answer["value"] for answer in answers], preds, atol=1e-4)
+            continue
+        assert [answer["label"] for answer in answers] == learn.predict_raw(raw, decode=True)
+        found = [[*answer["probabilities"].values()] for answer in answers]
+        np.testing.assert_allclose(found, np.exp(preds), atol=1e-4)

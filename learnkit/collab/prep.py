@@ -142,6 +142,10 @@ class RatingPrep(Prep):
             return [str(item) for item in self.items.decode(codes)]
         return [self.titles[code - 1] if code else "(unknown)" for code in codes]
 
+    def in_words(self) -> str:
+        """Return how many users and items there are."""
+        return f"{len(self.users):,} users and {len(self.items):,} items"
+
     def as_raw(self, xs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return users and items one by one: of a ranking the item that was taken."""
         users, items = xs

@@ -109,6 +109,10 @@ class Prep(ABC):
         """
         return {}
 
+    def in_words(self) -> str:
+        """Return how items are prepared, for people."""
+        return type(self).__name__
+
     def as_raw(self, xs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the inputs of a batch of the data as those of raw items, where they differ."""
         return xs

@@ -125,6 +125,15 @@ class TablePrep(Prep):
             "coverage": self.coverage.to_data(),
         }
 
+    def in_words(self) -> str:
+        """Return the columns."""
+        parts = [
+            f"{len(names):,} {what} ({some([*map(str, names)], 20)})"
+            for what, names in (("categories", self.cat_flds), ("numbers", self.cont_flds))
+            if names
+        ]
+        return f"a table of {' and '.join(parts)}"
+
     def portable(self) -> dict[str, Any] | None:
         """Return the columns, how they were made, and what no training row held; `None` where raw rows are not known.
 

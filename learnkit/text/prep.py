@@ -37,6 +37,11 @@ class FieldPrep(Prep):
     def __init__(self, field: Field, bs: int, backwards: bool) -> None:
         self.field, self.bs, self.backwards = field, bs, backwards
 
+    def in_words(self) -> str:
+        """Return how texts are split, and the size of the vocabulary."""
+        backwards = ", read backwards" if self.backwards else ""
+        return f"texts, split by {self.field.settings()['tokenize']}, of {len(self.field.vocab):,} tokens{backwards}"
+
     def to_data(self) -> dict[str, Any]:
         """Return the field with its vocabulary, and how texts are read."""
         return {"field": self.field.to_dict(), "bs": self.bs, "backwards": self.backwards}

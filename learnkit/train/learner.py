@@ -38,6 +38,7 @@ from learnkit.store.spec import ModelSpec
 from learnkit.store.weights import found_weights, load_model, save_model, weights_path
 from learnkit.train import loop
 from learnkit.train.callbacks import LossRegulariser, StopOnNaN
+from learnkit.train.card import card_text, write_card
 from learnkit.train.check import Probe
 from learnkit.train.decay import WeightDecaySchedule
 from learnkit.train.events import Callback, check_callbacks
@@ -960,7 +961,7 @@ class Learner(Settable):
             )
         self.load(f"{name}_cyc_{cycle}")
 
-    def export(self, file: PathLike) -> Path:
+    def export(self, file: PathLike, *, card: bool = True) -> Path:
         """Write all it takes to predict elsewhere, and to train on, into one file; open it with `load_learner`.
 
         Weights, preparation (transforms, vocabularies, categories, ids), classes, how the model is made, and versions of
@@ -970,6 +971,8 @@ class Learner(Settable):
         ----------
         file : path-like
             `.learnkit` is added if it is missing.
+        card : bool, default True
+            Write what is known of the model beside it, as `NAME.card.md`; what you write into that file stays.
 
         Returns
         -------
@@ -1010,13 +1013,20 @@ class Learner(Settable):
             },
         }
         try:
-            return write_archive(target, "learner", weights, state)
+            written = write_archive(target, "learner", weights, state)
+            if card:
+                write_card(written, self.card())
+            return written
         except OSError as exc:
             raise CheckpointError(
                 f"{target} could not be written ({exc}); what was there before is untouched."
             ) from exc
 
-    def to_onnx(self, path: PathLike, *, items: Any = None) -> Path:
+    def card(self) -> str:
+        """Return what is known of the model, in Markdown: what it predicts, on what it was trained, how good it is."""
+        return card_text(type(self).__name__, self.model, self.data, self.prep, self.sched.epochs)
+
+    def to_onnx(self, path: PathLike, *, items: Any = None, card: bool = True) -> Path:
         """Write the network, with its activation and the preparation, for ONNX Runtime; open it with `learnkit.runtime.load`.
 
         Before it is written, ONNX Runtime runs it on a few items, on one, on twice as many, and on texts of other lengths, and
@@ -1028,6 +1038,8 @@ class Learner(Settable):
             `.onnx` is added if it is missing.
         items : Any, optional
             Raw items to compare with, as `predict_raw` takes them; of the validation set by default.
+        card : bool, default True
+            Write what is known of the model beside it, see `export`.
 
         Returns
         -------
@@ -1062,7 +1074,10 @@ class Learner(Settable):
         in_one_piece: Any = getattr(self.model, "in_one_piece", None)
         model = self.model if in_one_piece is None else in_one_piece()
         network = Predicts(model, reading, task, flat=self.data.item_shape == (), whole=whole)
-        return write_onnx(path, network, xs, axes, described(prep, xs, target, task), expected)  # type: ignore[arg-type]
+        file = write_onnx(path, network, xs, axes, described(prep, xs, target, task), expected)  # type: ignore[arg-type]
+        if card:
+            write_card(file, self.card())
+        return file
 
     def summary(self, xs: Any = None) -> ModelSummary:
         """Report shape, parameters and trainability for each call of a layer; everything stays as it was.

@@ -89,6 +89,21 @@ class ImagePrep(Prep):
         """Return both transforms, described, and the batch size."""
         return {"tfms": [_tfm_to_data(tfm) for tfm in (self.trn_tfm, self.val_tfm)], "bs": self.bs}
 
+    def in_words(self) -> str:
+        """Return size and cropping."""
+        tfm = self.val_tfm
+        if type(tfm) is not ImageTransforms:
+            return "pictures as they are" if tfm is None else f"pictures, by {_name(tfm)}"
+        size = "their own size" if tfm.sz is None else f"{tfm.sz} x {tfm.sz} pixels"
+        cut = (
+            ""
+            if tfm.sz is None
+            else ", the largest square in the middle"
+            if tfm.crop == "center"
+            else ", distorted to it"
+        )
+        return f"pictures of {size}{cut}{'' if tfm.stats is None else ', normalised'}"
+
     def portable(self) -> dict[str, Any]:
         """Return size, statistics and cropping of the validation transform.
 

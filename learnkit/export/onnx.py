@@ -94,12 +94,19 @@ def write_onnx(
     return file
 
 
+_EXPORTS = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 9)
+"""Whether `torch.export` is what networks are translated by; before, it missed much and tracing was the way."""
+
+
 def _translated(model: nn.Module, xs: tuple[Tensor, ...], axes: Axes) -> bytes:
     optional_import("onnxscript", extra="serve")
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    traced = not _EXPORTS or any(isinstance(module, nn.RNNBase) for module in model.modules())
     try:
         with _quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-            if recurrent:
+            if traced:
+                # A value that was taken for a constant is an error, but for those that PyTorch's own layers only check.
+                warnings.simplefilter("error", torch.jit.TracerWarning)
+                warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.")
                 file = Path(folder, "traced.onnx")
                 torch.onnx.export(
                     model,

@@ -108,7 +108,7 @@ BODIES: list[tuple[str, str, dict[str, str], Any, int, str]] = [
     ("a form without a boundary", "pictures", {"content-type": "multipart/form-data"}, part(b"a"), 422, "form"),
     ("a form with another boundary", "pictures", FORM | {"content-type": "multipart/form-data; boundary=y"}, part(b"a"), 422, "form"),
     ("an empty form", "pictures", FORM, b"", 422, "breaks off"),
-    ("a form of nothing", "pictures", FORM, b"--x--\r\n", 422, "no file in the form"),
+    ("a form of nothing", "pictures", FORM, b"--x--\r\n", 422, "form"),
     ("a form that breaks off in a file", "pictures", FORM, part(png())[:-20], 422, "breaks off"),
     ("a form that breaks off after a file", "pictures", FORM, part(png()), 422, "breaks off"),
     ("a form that breaks off in a header", "pictures", FORM, b"--x\r\nContent-Dis", 422, "breaks off"),

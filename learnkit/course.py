@@ -434,14 +434,6 @@ class EmbeddingDropout(nn.Module):
     References
     ----------
     Merity, Keskar & Socher 2017, "Regularizing and Optimizing LSTM Language Models"; Gal & Ghahramani 2016.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from torch import nn
-    >>> from learnkit.course import EmbeddingDropout
-    >>> EmbeddingDropout(nn.Embedding(100, 8))(torch.zeros(5, 2, dtype=torch.long), dropout=0.1).shape
-    torch.Size([5, 2, 8])
     """
 
     def __init__(self, embed: nn.Embedding) -> None:
@@ -497,13 +489,6 @@ def predict(m: nn.Module, dl: Iterable[Any]) -> NDArray[Any]:
     -------
     array of shape (n, ...)
         As the model returns it: no activation is applied.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from learnkit.course import predict
-    >>> predict(torch.nn.Linear(3, 2), [(torch.zeros(4, 3), torch.zeros(4))]).shape
-    (4, 2)
     """
     return to_np(predictions.predict(m, dl).preds)
 

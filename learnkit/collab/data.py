@@ -461,20 +461,6 @@ class CollabFilterDataset(Settable):
         ------
         DataError
             If `val_idxs` do not fit, or ratings lie outside `y_range`.
-
-        Examples
-        --------
-        >>> import numpy as np, pandas as pd
-        >>> from learnkit.collab import CollabFilterDataset
-        >>> rng = np.random.default_rng(0)
-        >>> frame = pd.DataFrame(rng.integers(1, 20, (300, 2)), columns=["user", "item"]).drop_duplicates()
-        >>> frame["rating"] = 1 + frame.item % 5
-        >>> cf = CollabFilterDataset.from_data_frame(".", frame, "user", "item", "rating")
-        >>> learn = cf.get_learner(8, bs=32)
-        >>> with learn.no_progress():
-        ...     results = learn.fit_one_cycle(20, 0.05, wds=0)
-        >>> results["rmse"] < 0.5
-        True
         """
         data = self.get_data(val_idxs, bs, feedback=feedback, negatives=negatives, y_range=y_range)
         made = build_model(model, data, n_factors, sparse=sparse)

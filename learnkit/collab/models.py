@@ -136,15 +136,7 @@ class EmbeddingModel(nn.Module, ABC):
 
 
 class EmbeddingDot(EmbeddingModel):
-    """The dot product of user and item factors, nothing else.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from learnkit.collab import EmbeddingDot
-    >>> EmbeddingDot(10, 20, 5)(torch.tensor([1, 2]), torch.tensor([3, 4])).shape
-    torch.Size([2])
-    """
+    """The dot product of user and item factors, nothing else."""
 
     def raw_scores(self, users: Tensor, items: Tensor) -> Tensor:
         """Return the dot products."""

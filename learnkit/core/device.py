@@ -243,12 +243,6 @@ def VV(x: Any) -> Any:
     -------
     Any
         A tensor on `default_device()`, or the same nest of them.
-
-    Examples
-    --------
-    >>> from learnkit import VV
-    >>> VV([1.5, 2.5]).requires_grad
-    False
     """
     return map_tensors(Tensor.detach, V(x))
 

@@ -98,13 +98,12 @@ class ActivationStats:
     Examples
     --------
     >>> import torch
-    >>> from torch import nn
     >>> from learnkit import ActivationStats
-    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
-    >>> with ActivationStats(model) as watch:
-    ...     _ = model(torch.randn(16, 4))
-    >>> len(watch.stats), len(watch.stats[0])
-    (2, 1)
+    >>> relu = torch.nn.ReLU()
+    >>> with ActivationStats([relu]) as watch:
+    ...     _ = relu(torch.tensor([-1.0, 4.0]))
+    >>> watch.stats
+    [[(2.0, 2.0, 0.5)]]
     """
 
     def __init__(self, modules: Sequence[nn.Module] | nn.Sequential, *, near_zero: float = 0.05) -> None:

@@ -139,17 +139,6 @@ class ColumnarModelData(TableBunch):
         UserWarning
             If validation or test rows hold a category, or any value but the one, of which there is no training row:
             they count as missing, or as that one value. Nothing was learned of them.
-
-        Examples
-        --------
-        >>> import pandas as pd
-        >>> from learnkit.tabular import ColumnarModelData, proc_df
-        >>> trn = pd.DataFrame({"State": ["HE", "BY"] * 10, "Km": range(20), "Sales": range(20)})
-        >>> df, y, nas, mapper = proc_df(trn, "Sales")
-        >>> md = ColumnarModelData.from_data_frame(".", [18, 19], df, y, cat_flds=["State"], bs=6)
-        >>> cats, conts, yt = next(iter(md.trn_dl))
-        >>> cats.shape, conts.shape, md.cat_sz
-        (torch.Size([6, 1]), torch.Size([6, 1]), [('State', 3)])
         """
         mapper = _check_prepared(df, "df", mapper)
         target, codes = make_target(y, is_reg and not is_multi, is_multi)
@@ -414,18 +403,6 @@ class ColumnarModelData(TableBunch):
         ------
         DataError
             If the embedding sizes do not fit the columns, or the targets `y_range`.
-
-        Examples
-        --------
-        >>> import numpy as np, pandas as pd
-        >>> from learnkit.tabular import ColumnarModelData
-        >>> df = pd.DataFrame({"Store": np.arange(40) % 4, "Km": np.linspace(0, 1, 40)})
-        >>> md = ColumnarModelData.from_data_frame(".", range(32, 40), df, df["Km"] * 3, ["Store"], bs=8)
-        >>> learn = md.get_learner([(4, 2)], 1, 0.04, 1, [20, 10], [0.001, 0.01], y_range=(0, 4))
-        >>> with learn.no_progress():
-        ...     results = learn.fit(1e-2, 2, metrics=["mae"])
-        >>> learn.predict().shape
-        (8,)
         """
         spec = describe_model(self, arch, emb_szs, n_cont, emb_drop, out_sz, szs, drops, y_range, use_bn)
         rows = self.trn_dl.tensors if isinstance(self.trn_dl, TensorLoader) else None

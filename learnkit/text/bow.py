@@ -141,8 +141,8 @@ class DotProdNB(nn.Module):
     >>> import numpy as np, torch
     >>> from learnkit.text import DotProdNB
     >>> model = DotProdNB(np.array([[1.0, -1.0], [-2.0, 2.0]]), np.zeros(2))
-    >>> model(torch.tensor([[1, 0], [1, 2]]))[1].tolist() == (model.w_adj * np.array([-1.0, 1.0]) / 10).astype("f4").tolist()
-    True
+    >>> [round(score, 3) for score in model(torch.tensor([[1, 0], [1, 2]]))[1].tolist()]
+    [-0.04, 0.04]
     """
 
     r: Tensor

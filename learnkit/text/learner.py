@@ -230,13 +230,13 @@ class TextLearner(EncoderLearner):
     --------
     >>> import pandas as pd
     >>> from learnkit.text import Field, TextData
-    >>> frame = pd.DataFrame({"text": ["a good film", "a bad film"] * 20, "label": ["pos", "neg"] * 20})
+    >>> frame = pd.DataFrame({"text": ["good", "bad"] * 40, "label": ["pos", "neg"] * 40})
     >>> data = TextData.from_dataframes(".", Field(tokenize=str.split), "text", "label", frame, frame[:8], bs=8)
-    >>> learn = data.get_model(None, 70, 70, emb_sz=8, n_hid=16, n_layers=2)
+    >>> learn = data.get_model(None, 70, 70, emb_sz=16, n_hid=32, n_layers=1)
     >>> with learn.no_progress():
-    ...     results = learn.fit_one_cycle(4, 0.05)
-    >>> learn.predict_texts(["good"]).shape
-    (1, 2)
+    ...     results = learn.fit_one_cycle(8, 0.02)
+    >>> [data.classes[i] for i in learn.predict_texts(["good", "bad"]).argmax(1)]
+    ['pos', 'neg']
     """
 
     application = "text"
@@ -280,21 +280,6 @@ class TextEnsemble:
     ------
     DataError
         If they differ in their classes, or there is none.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from learnkit.text import Field, TextData, TextEnsemble
-    >>> frame = pd.DataFrame({"text": ["good", "bad"] * 4, "label": ["pos", "neg"] * 4})
-    >>> TEXT = Field(tokenize=str.split)
-    >>> both = [
-    ...     TextData.from_dataframes(".", TEXT, "text", "label", frame, frame, backwards=backwards).get_model(
-    ...         None, 70, 70, 8, 16, 2
-    ...     )
-    ...     for backwards in (False, True)
-    ... ]
-    >>> TextEnsemble(both).predict_texts(["good"]).shape
-    (1, 2)
     """
 
     def __init__(self, learners: Sequence[TextLearner]) -> None:

@@ -79,23 +79,15 @@ def generate(
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> from learnkit.text import Field, LanguageModelData, generate
-    >>> frame = pd.DataFrame({"text": ["to be or not to be"] * 40})
-    >>> md = LanguageModelData.from_dataframes(".", Field(tokenize=str.split), "text", frame, frame[:8], bs=4, bptt=10)
-    >>> learn = md.get_model(None, em_sz=8, nh=16, nl=2)
-    >>> len(generate(learn, "to be", 3, seed=0).split()) <= 5
-    True
-
-    A model of one's own, of one-hot characters:
+    Of any model, one of one-hot characters here:
 
     >>> import torch
     >>> import torch.nn.functional as F
+    >>> from learnkit.text import Field, generate
     >>> TEXT = Field(tokenize=list)
     >>> TEXT.build_vocab(["to be or not to be"])
     >>> nt = len(TEXT.vocab)
-    >>> bigrams = torch.nn.Linear(nt, nt)
-    >>> text = generate(bigrams, "to", 5, field=TEXT, inputs=lambda x: F.one_hot(x, nt).float())
+    >>> text = generate(torch.nn.Linear(nt, nt), "to", 5, field=TEXT, inputs=lambda x: F.one_hot(x, nt).float())
     >>> text[:2], len(text)
     ('to', 7)
     """

@@ -167,12 +167,14 @@ def nearest_words(
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> from learnkit.text import Field, LanguageModelData, nearest_words
-    >>> frame = pd.DataFrame({"text": ["to be or not to be"] * 40})
-    >>> md = LanguageModelData.from_dataframes(".", Field(tokenize=str.split), "text", frame, bs=4, bptt=10)
-    >>> nearest_words(md.get_model(None, em_sz=8, nh=16, nl=1), "to", n=2).columns.tolist()
-    ['word', 'similarity']
+    >>> import numpy as np
+    >>> from learnkit.text import Vocab, nearest_words
+    >>> table = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [2.0, 0.5], [0.0, 1.0]])
+    >>> vocab = Vocab(["<unk>", "<pad>", "king", "queen", "cabbage"])
+    >>> nearest_words(table, "king", vocab=vocab).round(2)
+          word  similarity
+    0    queen        0.97
+    1  cabbage        0.00
     """
     import pandas as pd
 

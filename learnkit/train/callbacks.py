@@ -65,6 +65,16 @@ class StopOnNaN(Callback):
     ------
     NonFiniteError
         Naming epoch and batch, and where it began: in the inputs or the target, or in which layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import DataBunch, Learner, Real
+    >>> data = DataBunch(".", [(torch.tensor([[float("nan")]]), torch.zeros(1))], target=Real())
+    >>> Learner(data, torch.nn.Linear(1, 1)).fit(0.1, 1)
+    Traceback (most recent call last):
+    ...
+    learnkit.core.errors.NonFiniteError: the loss of batch 0 in epoch 0 is not finite: ...
     """
 
     rehearses = False

@@ -54,19 +54,19 @@ class Cancel(Exception):
 
 
 class CancelBatch(Cancel):
-    """Go on with the next batch; see `Callback`."""
+    """Go on with the next batch."""
 
     scope = 1
 
 
 class CancelEpoch(Cancel):
-    """Go on with the next epoch, skipping what is left of this one, validation included; see `Callback`."""
+    """Go on with the next epoch, skipping what is left of this one, validation included."""
 
     scope = 2
 
 
 class CancelFit(Cancel):
-    """End the fit; see `Callback`."""
+    """End the fit."""
 
     scope = 3
 
@@ -89,25 +89,19 @@ class Callback:
 
     Examples
     --------
-    It counts steps, and ends every epoch after three of its batches:
-
     >>> import torch
-    >>> from learnkit import Callback, CancelEpoch, DataBunch, fit
-    >>> class ThreeSteps(Callback):
-    ...     def __init__(self):
-    ...         self.n = 0
-    ...     def before_batch(self, run):
-    ...         if run.batch == 3:
-    ...             raise CancelEpoch
+    >>> from learnkit import Callback, CancelFit, DataBunch, Learner, Real
+    >>> class Look(Callback):
     ...     def after_step(self, run):
-    ...         self.n += 1
-    >>> data = DataBunch(".", [(torch.randn(8, 4), torch.randn(8, 1))] * 5)
-    >>> model = torch.nn.Linear(4, 1)
-    >>> opt = torch.optim.SGD(model.parameters(), lr=0.01)
-    >>> steps = ThreeSteps()
-    >>> results = fit(model, data, 2, opt, torch.nn.functional.mse_loss, callbacks=[steps], progress=False)
-    >>> steps.n
-    6
+    ...         print(run.epoch, run.batch, run.n_batches, tuple(run.pred.shape))
+    ...         if run.batch == 1:
+    ...             raise CancelFit
+    >>> x = torch.ones(4, 2)
+    >>> learn = Learner(DataBunch(".", [(x, x.sum(1))] * 9, target=Real()), torch.nn.Linear(2, 1))
+    >>> with learn.no_progress():
+    ...     _ = learn.fit(0.1, 1, callbacks=[Look()])
+    0 0 9 (4, 1)
+    0 1 9 (4, 1)
     """
 
     rehearses: ClassVar[bool] = True

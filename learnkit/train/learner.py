@@ -371,18 +371,6 @@ class Learner(Settable):
         -------
         dict of str to float
             Figures of the last epoch.
-
-        Examples
-        --------
-        >>> import torch
-        >>> from learnkit import DataBunch, Learner, Real
-        >>> x = torch.randn(64, 2)
-        >>> data = DataBunch(".", [(x, x.sum(1))] * 8, [(x, x.sum(1))], target=Real())
-        >>> learn = Learner(data, torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)))
-        >>> with learn.no_progress():
-        ...     results = learn.fine_tune(2, freeze_epochs=1)
-        >>> len(learn.sched.epochs), all(p.requires_grad for p in learn.model.parameters())
-        (2, True)
         """
         return self.follow(FineTune(epochs, base_lr, freeze_epochs), **options)
 

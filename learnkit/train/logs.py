@@ -25,6 +25,19 @@ class CSVLog(Callback):
         The file; its folder is made. Column names are written first.
     append : bool, default False
         Go on with a file that exists instead of starting it anew.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> from pathlib import Path
+    >>> from learnkit import CSVLog, DataBunch, Learner, Real
+    >>> x = torch.ones(4, 2)
+    >>> learn = Learner(DataBunch(".", [(x, x.sum(1))], target=Real()), torch.nn.Linear(2, 1))
+    >>> with tempfile.TemporaryDirectory() as folder, learn.no_progress():
+    ...     _ = learn.fit(0.1, 1, callbacks=[CSVLog(f"{folder}/log.csv")])
+    ...     print(Path(folder, "log.csv").read_text())
+    epoch,trn_loss
+    0,...
     """
 
     rehearses = False

@@ -88,6 +88,17 @@ class EarlyStopping(Watch):
         Epochs without improvement after which to stop.
     min_delta : float, default 0
         Smallest change that counts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from learnkit import DataBunch, EarlyStopping, Learner, Real
+    >>> x = torch.ones(4, 1)
+    >>> learn = Learner(DataBunch(".", [(x, x)], [(x, x)], target=Real()), torch.nn.Linear(1, 1))
+    >>> with learn.no_progress():
+    ...     _ = learn.fit(1e-9, 9, callbacks=[EarlyStopping(patience=2, min_delta=0.01)])
+    >>> [row["epoch"] for row in learn.sched.epochs]
+    [0, 1, 2]
     """
 
     def __init__(

@@ -107,12 +107,12 @@ class Augment(ABC):
     --------
     >>> import numpy as np
     >>> from learnkit.vision import Augment, ImageTransforms
-    >>> class AlwaysUpsideDown(Augment):
+    >>> class UpsideDown(Augment):
     ...     def draw(self, rng, draw):
     ...         draw.quarter_turns += 2
-    >>> picture = np.array([[0, 0], [255, 255]], dtype=np.uint8)
-    >>> ImageTransforms(2, aug_tfms=[AlwaysUpsideDown()])(picture)[0].tolist()
-    [[1.0, 1.0], [0.0, 0.0]]
+    >>> ImageTransforms(2, aug_tfms=UpsideDown())(np.array([[0, 0], [0, 255]], dtype=np.uint8))[0]
+    array([[1., 0.],
+           [0., 0.]], dtype=float32)
     """
 
     @abstractmethod
@@ -160,7 +160,16 @@ class RandomFlipXY(Augment):
 
 
 class RandomDihedral(Augment):
-    """Any of the eight ways to lay down a square, for pictures taken from above."""
+    """Any of the eight ways to lay down a square, for pictures taken from above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from learnkit.vision import ImageTransforms, RandomDihedral
+    >>> tfm, picture = ImageTransforms(2, aug_tfms=RandomDihedral()), np.array([[0, 1], [2, 3]], dtype=np.uint8)
+    >>> len({tfm(picture).tobytes() for _ in range(200)})
+    8
+    """
 
     def draw(self, rng: np.random.Generator, draw: Draw) -> None:
         """Choose one of the eight."""
@@ -264,6 +273,14 @@ class Scale(Augment):
     ----------
     sz : int
         At least the size of the crop, `sz` of the transforms.
+
+    Examples
+    --------
+    >>> from learnkit.vision import Draw, Scale
+    >>> draw = Draw(sz=200)
+    >>> Scale(250).draw(None, draw)
+    >>> draw.zoom
+    1.25
     """
 
     def __init__(self, sz: int) -> None:

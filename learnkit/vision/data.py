@@ -421,15 +421,6 @@ class ImageClassifierData(ImageBunch):
         DataError
             If pictures and targets differ in number, a class is not among the training ones, or a target is missing,
             negative or a fraction.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from learnkit.vision import ImageClassifierData
-        >>> x, y = np.random.rand(20, 28 * 28), np.arange(20) % 2
-        >>> data = ImageClassifierData.from_arrays(".", trn=(x, y), val=(x, y), bs=10)
-        >>> next(iter(data.val_dl))[0].shape
-        torch.Size([10, 784])
         """
         trn_tfm, val_tfm = as_pair(tfms)
         parts = {name: part for name, part in (("trn", trn), ("val", val)) if part is not None}

@@ -140,13 +140,11 @@ def image_stats(data: DataBunch) -> Stats:
     Examples
     --------
     >>> import numpy as np
-    >>> from learnkit.vision import ImageClassifierData, image_stats, tfms_from_stats
+    >>> from learnkit.vision import ImageClassifierData, image_stats
     >>> x, y = np.zeros((4, 8, 8, 3), dtype=np.uint8), np.arange(4) % 2
     >>> x[::2] = 255
-    >>> stats = image_stats(ImageClassifierData.from_arrays(".", trn=(x, y), val=(x, y)))
-    >>> stats.mean
+    >>> image_stats(ImageClassifierData.from_arrays(".", trn=(x, y), val=(x, y))).mean
     (0.5, 0.5, 0.5)
-    >>> tfms = tfms_from_stats(stats, 8)
     """
     counts = np.zeros((3, 256), dtype=np.int64)
     for picture in _training_pictures(data):

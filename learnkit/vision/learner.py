@@ -62,18 +62,6 @@ class ConvLearner(Learner):
         Train the head on activations of the frozen layers that were computed once; see `pretrained`.
     spec : ConvSpec or None
         What `pretrained` made the model of; `None` for a model or a head of your own.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from torch import nn
-    >>> from learnkit.vision import ConvLearner, ImageClassifierData
-    >>> x, y = np.random.rand(20, 3, 8, 8), np.arange(20) % 2
-    >>> data = ImageClassifierData.from_arrays(".", trn=(x, y), val=(x, y), bs=10)
-    >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    >>> learn = ConvLearner.from_model_data(model, data)
-    >>> learn.predict().shape
-    (20, 2)
     """
 
     application = "vision"

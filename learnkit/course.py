@@ -294,17 +294,8 @@ def plots_from_files(
     Parameters
     ----------
     imspaths : sequence of path-like
-    figsize : tuple of float, default (10, 5)
-        Inches.
-    rows : int, default 1
-    titles : sequence, optional
-        One title per picture.
     maintitle : str, optional
         Over all of them.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     if titles is not None:
         titles = check_list("titles", titles, "titles, one per picture")
@@ -358,24 +349,11 @@ def spacy_tok(text: str) -> list[Any]:
 
 
 def repackage_var(h: Any) -> Any:
-    """Keep a hidden state and forget how it came about: tensors without their history.
+    """Keep a hidden state without its history; see `learnkit.text.repackage_var`.
 
     Parameters
     ----------
     h : Tensor, or tuples and lists of tensors
-
-    Returns
-    -------
-    Any
-        The same nest.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from learnkit.course import repackage_var
-    >>> h = torch.zeros(2, requires_grad=True) + 1
-    >>> repackage_var((h, h))[0].requires_grad
-    False
     """
     return map_tensors(Tensor.detach, h)
 

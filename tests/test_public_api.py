@@ -72,15 +72,15 @@ def arguments_elsewhere(obj: Any, owner: type | None = None) -> set[str]:
     """Return the arguments of the public names that a docstring, above its sections, refers to: See `plots`."""
     text = re.split(r"\n *---", obj.__doc__ or "")[0]
     found: set[str] = set()
-    for name in re.findall(r"[Ss]ee `([\w.]+)`", " ".join(text.split())):
+    named_there = re.findall(r"[Ss]ee (`[\w.]+`(?: and `[\w.]+`)*)", " ".join(text.split()))
+    for name in re.findall(r"`([\w.]+)`", " ".join(named_there)):
         first, _, rest = name.partition(".")
-        named = getattr(owner, first, None) or next(
-            (o for key, o in OBJECTS.items() if key.endswith(f".{first}")), None
-        )
-        for part in filter(None, rest.split(".")):
-            named = getattr(named, part, None)
+        named = OBJECTS.get(name) or getattr(owner, first, None)
+        if named is None:
+            named = next((public for key, public in OBJECTS.items() if key.endswith(f".{first}")), None)
+            named = getattr(named, rest, None) if rest else named
         if callable(named) and not is_typeddict(named):
-            found |= {*to_explain(named)}
+            found |= {*to_explain(named.__init__ if inspect.isclass(named) else named)}
     return found
 
 
@@ -158,7 +158,7 @@ def test_class_is_typed_and_documented(name: str) -> None:
         return  # raised by the library, not made by its users
     explained = documented(doc, "Parameters")
     if dataclasses.is_dataclass(cls):  # its fields are both
-        explained = explained or documented(doc, "Attributes")
+        explained = explained or ([] if arguments_elsewhere(cls) else documented(doc, "Attributes"))
     elif is_typeddict(cls):  # its keys are arguments of others
         explained = documented(doc, "Attributes")
         inherited = {*RunOptions.__annotations__, *CheckpointOptions.__annotations__}

@@ -164,13 +164,7 @@ class CollabFilterData(DataBunch):
         return self._held_out
 
     def check(self, *, strict: bool = True) -> list[str]:
-        """Look at the data as `DataBunch.check` does, and at rows whose user or item has no training rating.
-
-        Returns
-        -------
-        list of str
-            What may be meant but usually is not.
-        """
+        """Look at the data as `DataBunch.check` does, and at rows whose user or item has no training rating."""
         return [*super().check(strict=strict), *self.untrained("val_dl"), *self.untrained("test_dl")]
 
     def untrained(self, name: str) -> list[str]:

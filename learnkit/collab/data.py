@@ -128,7 +128,7 @@ class CollabFilterDataset(Settable):
         sep: str = ",",
         encoding: str = "utf-8",
     ) -> CollabFilterDataset:
-        """Read ratings from a file.
+        """Read ratings from a file; for the columns and the other options see `from_data_frame`.
 
         Ids stay as they are written: `007`, `07` and `7` are three users, and so are `NA` and `null`. Only where every id
         of a column is a whole number as Python writes it are they numbers; what `recommend` takes is of that type.
@@ -139,20 +139,12 @@ class CollabFilterDataset(Settable):
             Where `models/` is kept, and `csv` lies.
         csv : path-like
             File, relative to `path`.
-        user_name, item_name, rating_name, time_name, titles
-            As for `from_data_frame`.
         test : path-like, optional
             File of pairs to predict, relative to `path`.
-        duplicates : str, default "last"
-            As for `from_data_frame`.
         sep : str, default ","
             What separates the columns.
         encoding : str, default "utf-8"
             Of the files.
-
-        Returns
-        -------
-        CollabFilterDataset
 
         Raises
         ------

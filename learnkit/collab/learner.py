@@ -57,6 +57,8 @@ IMPLICIT_WDS = (0.3, 0.01)
 class CollabLearner(Learner):
     """A learner for ratings; make one with `CollabFilterDataset.get_learner`, or `load_learner` from an exported one.
 
+    For the other options see `Learner`.
+
     The default recipe is `learn.fit_one_cycle(8, 6e-3)` with 50 factors, batches of 256, AdamW with betas (0.9, 0.98)
     and a decoupled weight decay of 0.4 for the factors and 0.01 for the biases. The factors of a user with few ratings
     must be held close to zero, while a bias is one well-determined number per row, so one decay for both is too
@@ -67,12 +69,8 @@ class CollabLearner(Learner):
     data : CollabFilterData
     model : nn.Module
         Called as `model(users, items)`.
-    opt_fn, crit, metrics, callbacks, splitter
-        As for `Learner`.
     wds : float, sequence or slice, optional
         Weight decay of a fit that names none.
-    **options
-        As for `Learner`.
 
     Examples
     --------
@@ -200,14 +198,12 @@ class CollabLearner(Learner):
         *,
         among: Iterable[Any] | None = None,
     ) -> pd.DataFrame:
-        """Recommend to many users, some at a time.
+        """Recommend to many users, some at a time; see `recommend`.
 
         Parameters
         ----------
         users : iterable, optional
             Ids; everybody by default.
-        n, exclude_seen, among
-            As for `recommend`.
 
         Returns
         -------

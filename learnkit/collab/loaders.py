@@ -168,7 +168,7 @@ class RankingLoader(RatingLoader):
     """Batches for a ranking loss: `(users, items, zeros)` with `items` of shape `(B, 1 + negatives)`.
 
     Column 0 is what the user took, the others are items drawn from those the user did not take. Training draws new
-    ones each epoch; a loader that does not shuffle always draws the same.
+    ones each epoch; a loader that does not shuffle always draws the same. For the other options see `RatingLoader`.
 
     Parameters
     ----------
@@ -176,12 +176,8 @@ class RankingLoader(RatingLoader):
         Codes of what was taken.
     seen : Interactions
         What never counts as not taken.
-    rows, bs, shuffle
-        As for `RatingLoader`.
     negatives : int, default 1
         Items drawn per pair.
-    leave_out, generator
-        As for `RatingLoader`.
 
     Examples
     --------

@@ -176,15 +176,6 @@ class RankingMetrics(Callback):
         Which of `recall`, `ndcg`, `map`, `hit_rate`.
     max_users : int, default 2000
         Of more users a fixed sample is measured, to keep an epoch quick.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from learnkit.collab import CollabFilterDataset, RankingMetrics
-    >>> frame = pd.DataFrame({"user": list("aabbcc"), "item": list("xyxzyz")})
-    >>> cf = CollabFilterDataset.from_data_frame(".", frame, "user", "item", None)
-    >>> RankingMetrics(cf.get_data([5]), k=1).figures
-    {'recall': 'recall@1', 'ndcg': 'ndcg@1'}
     """
 
     def __init__(

@@ -148,15 +148,10 @@ class EmbeddingDot(EmbeddingModel):
 
 
 class EmbeddingDotBias(EmbeddingModel):
-    """Dot product of factors, plus a bias of the user and of the item: the default.
+    """Dot product of factors, plus a bias of the user and of the item: the default; see `EmbeddingModel`.
 
     The item's bias is how good it is for everybody, so sorting by it gives the best and the worst items with the
     users' habits taken out (Koren, Bell & Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems").
-
-    Parameters
-    ----------
-    n_users, n_items, n_factors, y_range, mean, sparse
-        As for `EmbeddingModel`.
 
     Examples
     --------
@@ -214,18 +209,14 @@ class EmbeddingDotBias(EmbeddingModel):
 
 
 class EmbeddingNet(EmbeddingModel):
-    """The two vectors side by side through a small network, as in the lesson's third model.
+    """The two vectors side by side through a small network, as in the lesson's third model; see `EmbeddingModel`.
 
     Parameters
     ----------
-    n_users, n_items, n_factors, y_range
-        As for `EmbeddingModel`.
     nh : int or sequence of int, default 10
         Widths of the hidden layers.
     drops : pair of float, default (0.05, 0.5)
         Dropout on the embeddings, and after each hidden layer.
-    mean, sparse
-        As for `EmbeddingModel`.
 
     Examples
     --------

@@ -232,18 +232,7 @@ def _holds_arrays(x: Any) -> bool:
 
 
 def VV(x: Any) -> Any:
-    """Turn arrays and numbers into tensors on the device, without gradients; the course's "volatile" `Variable`.
-
-    Parameters
-    ----------
-    x : Any
-        As for `V`.
-
-    Returns
-    -------
-    Any
-        A tensor on `default_device()`, or the same nest of them.
-    """
+    """Turn arrays and numbers into tensors on the device, without gradients (the course's "volatile"); see `V`."""
     return map_tensors(Tensor.detach, V(x))
 
 

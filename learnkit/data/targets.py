@@ -276,13 +276,7 @@ class MultiCategory(Target):
         return torch.sigmoid(pred.float())
 
     def to_proba(self, preds: NDArray[Any]) -> NDArray[Any]:
-        """Return the predictions: they are probabilities already.
-
-        Raises
-        ------
-        DataError
-            If they are none: the loss was one of your own, and it is not known what turns its scores into probabilities.
-        """
+        """Return the predictions, which are probabilities already, or refuse them as `Category.to_proba` does."""
         if np.any((preds < -0.001) | (preds > 1.001)):
             raise DataError(
                 f"these predictions are no probabilities: they lie between {np.min(preds):.4g} and {np.max(preds):.4g}. "

@@ -169,20 +169,14 @@ class ColumnarModelData(TableBunch):
     ) -> ColumnarModelData:
         """Take training and validation rows from two frames, for which `proc_df` prepared the second like the first.
 
+        For the other options see `from_data_frame`.
+
         Parameters
         ----------
-        path : path-like
-            Where `models/` and `tmp/` are kept.
         trn_df, val_df : DataFrame
             Numbers only; `val_df` has the columns of `trn_df`, in any order.
         trn_y, val_y : array of shape (n,) or (n, n_targets)
             What is predicted.
-        cat_flds, bs, is_reg, is_multi, test_df, shuffle, mapper
-            As for `from_data_frame`.
-
-        Returns
-        -------
-        ColumnarModelData
 
         Raises
         ------
@@ -277,31 +271,19 @@ class ColumnarModelData(TableBunch):
     ) -> ColumnarModelData:
         """Take each column of an array as an input of its own: the model is called as `model(x1, x2, ...)`.
 
+        For the other options see `from_data_frame`.
+
         Parameters
         ----------
-        path : path-like
-            Where `models/` and `tmp/` are kept.
         val_idxs : array of int, False or None
             Positions of the validation rows, `False` for none, `None` for a random fifth.
         xs : array of shape (n, n_columns)
             Whole numbers reach the model as int64, others as float32.
-        y : array of shape (n,) or (n, n_targets)
-            What is predicted.
-        bs : int, default 64
-            Batch size in training.
         test_xs : array of shape (m, n_columns), optional
             Rows to predict.
         is_reg : bool, optional
-            As for `from_data_frame`. By default whole numbers are classes 0, 1, ... and others a regression; whole
-            numbers in several columns reach the loss as they are, and the learner needs `crit=`.
-        is_multi : bool, default False
-            As for `from_data_frame`.
-        shuffle : bool, default True
-            New order of the training rows each epoch.
-
-        Returns
-        -------
-        ColumnarModelData
+            By default whole numbers are classes 0, 1, ... and others a regression; whole numbers in several columns reach
+            the loss as they are, and the learner needs `crit=`.
 
         Raises
         ------

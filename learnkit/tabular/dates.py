@@ -233,12 +233,7 @@ def rolling_means(
     forward: bool = False,
     current: bool = True,
 ) -> pd.DataFrame:
-    """Average columns over the rows of the same group in a window.
-
-    Parameters
-    ----------
-    df, cols, group, date, window, forward, current
-        As for `rolling_sums`.
+    """Average columns over the rows of the same group in a window; see `rolling_sums`.
 
     Returns
     -------

@@ -69,7 +69,7 @@ class TabularLearner(Learner):
     # ---------------------------------------------------------------- raw rows
 
     def predict_df(self, df: Rows, *, decode: bool = False) -> Any:
-        """Predict raw rows: a frame with the columns that `proc_df` was given in training.
+        """Predict raw rows: a frame with the columns that `proc_df` was given in training; see `predict_raw`.
 
         Parameters
         ----------
@@ -77,19 +77,6 @@ class TabularLearner(Learner):
             Columns in any order, the target's not needed; a series or a dict of single values is one row. Categories
             that no training row had count as missing and columns that were not there in training are ignored, with
             a warning.
-        decode : bool, default False
-            Return class names instead of log-probabilities (values, for a regression).
-
-        Returns
-        -------
-        array of shape (n, c), or list with `decode`
-            As `predict`: log-probabilities of classes, probabilities for several labels; values for a regression, `(n,)`
-            or `(n, k)` as its targets.
-
-        Raises
-        ------
-        DataError
-            If columns are missing, or it is not known how the training rows were prepared.
         """
         return self.predict_raw(df, decode)
 

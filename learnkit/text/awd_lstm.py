@@ -312,18 +312,7 @@ class AWDLSTM(Encoder):
         self.out_sz = emb_sz
 
     def forward(self, x: Tensor, state: State = None) -> Encoded:
-        """Encode a window.
-
-        Parameters
-        ----------
-        x : Tensor of int64, shape (T, B)
-        state : tuple of tuple of Tensor, optional
-            Of the window before.
-
-        Returns
-        -------
-        Encoded
-        """
+        """Encode a window, with the layers' states of the window before; see `Encoder.forward`."""
         h = self.input_drop(self.embedding(x))
         new_state = []
         for i, layer in enumerate(self.layers):

@@ -279,16 +279,7 @@ class TextClassifierData(DataBunch):
         )
 
     def bow_dl(self, bow: Any) -> BowLoader:
-        """Return a loader of other bags with the same columns, for `learn.predict_dl`.
-
-        Parameters
-        ----------
-        bow : sparse matrix or array of shape (n, n_features)
-
-        Returns
-        -------
-        BowLoader
-        """
+        """Return a `BowLoader` of other bags with the same columns, for `learn.predict_dl`."""
         bags = _strongest(_of_features(_bags(bow, "bow"), len(self.ratios), "bow"), self.ratios, self.sl)
         return BowLoader(bags, np.zeros(bags.shape[0], dtype=np.int64), self.bs)
 
@@ -302,14 +293,7 @@ class TextClassifierData(DataBunch):
         metrics: Sequence[MetricLike] | None = None,
         **options: Unpack[LearnerOptions],
     ) -> Learner:
-        """Make a logistic regression weighted by naive Bayes, and its learner; see `DotProdNB`.
-
-        Parameters
-        ----------
-        w_adj, r_adj : float, default 0.4 and 10
-            As for `DotProdNB`.
-        opt_fn, metrics, **options
-            As for `Learner`.
+        """Make a logistic regression weighted by naive Bayes, and its learner; see `DotProdNB` and `Learner`.
 
         Returns
         -------

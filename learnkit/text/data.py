@@ -141,25 +141,16 @@ class TextData(TextBunch):
         max_len: int | None = None,
         n_workers: int | None = None,
     ) -> TextData:
-        """Read a folder per label: `path/train/pos/1.txt`.
+        """Read a folder per label: `path/train/pos/1.txt`. For the other options see `from_dataframes`.
 
         Parameters
         ----------
-        path : path-like
-        field : Field
-        bs : int, default 64
         trn_name, val_name, test_name : str
             Folders below `path`. The test folder holds its files without folders of labels.
         classes : sequence of str, optional
             Which folders are labels; all by default. A folder of texts without labels beside them (`unsup`) is so left
             out; without `classes` a warning names what looks like one.
         encoding : str, default "utf-8"
-        backwards, max_len, n_workers
-            As for `from_dataframes`.
-
-        Returns
-        -------
-        TextData
 
         Raises
         ------
@@ -194,23 +185,15 @@ class TextData(TextBunch):
         max_len: int | None = None,
         n_workers: int | None = None,
     ) -> TextData:
-        """Take texts and labels as they are.
+        """Take texts and labels as they are; for the other options see `from_dataframes`.
 
         Parameters
         ----------
-        path : path-like
         splits : sequence of (texts, labels)
             Training, validation and, if there is one, test; of the last the labels may be `None`.
-        bs : int, default 64
         field : Field, optional
             Give the language model's, whose words its encoder knows. By default a new one, with a vocabulary of these
             texts; a warning says so.
-        backwards, max_len, n_workers
-            As for `from_dataframes`.
-
-        Returns
-        -------
-        TextData
 
         Raises
         ------

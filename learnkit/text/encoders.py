@@ -26,13 +26,6 @@ class EncoderSettings:
     emb_sz, n_hid, n_layers : int
     dropouti, dropout, wdrop, dropoute, dropouth : float
         See `AWDLSTM`.
-
-    Examples
-    --------
-    >>> from learnkit.text import EncoderSettings
-    >>> settings = EncoderSettings("gru", 8, 16, 2, 0.05, 0.05, 0.1, 0.02, 0.05)
-    >>> EncoderSettings.from_dict(settings.to_dict()) == settings, settings.build(100).out_sz
-    (True, 8)
     """
 
     arch: str

@@ -41,15 +41,7 @@ TABLE = "embedding.weight"
 
 
 class EncoderLearner(Learner):
-    """What both learners of text share: a field, an encoder to hand on, weights that belong to a vocabulary.
-
-    Parameters
-    ----------
-    data : LanguageModelData or TextData
-    model : nn.Module
-    opt_fn, crit, metrics, callbacks, splitter, **options
-        As for `Learner`.
-    """
+    """What both learners of text share: a field, an encoder to hand on, weights of a vocabulary; see `Learner`."""
 
     data: Any
 
@@ -81,17 +73,7 @@ class EncoderLearner(Learner):
         return encoder
 
     def save_encoder(self, name: PathLike) -> Path:
-        """Save the part that reads, with its vocabulary, as `path/models/{name}.safetensors`.
-
-        Parameters
-        ----------
-        name : path-like
-
-        Returns
-        -------
-        Path
-            The file written.
-        """
+        """Save the part that reads, with its vocabulary, as `path/models/{name}.safetensors`, and return the file."""
         meta = {"itos": self.field.vocab.itos, "backwards": self.data.backwards}
         return save_model(self.encoder, self._weights_file(name), meta=meta)
 
@@ -100,10 +82,6 @@ class EncoderLearner(Learner):
 
         If it speaks another vocabulary, its embeddings are matched by word; words it does not know get the mean of all
         its embeddings. How many matched is said.
-
-        Parameters
-        ----------
-        name : path-like
 
         Raises
         ------
@@ -197,15 +175,7 @@ class LanguageLearner(EncoderLearner):
                 callback.bptt = self.data.bptt
 
     def predict_raw(self, items: Any, decode: bool = False, *, bs: int | None = None) -> Any:
-        """Predict the token that comes after each text.
-
-        Parameters
-        ----------
-        items : sequence of str
-        decode : bool, default False
-            Return the most probable token instead of log-probabilities.
-        bs : int, optional
-            Nothing: each text is read by itself.
+        """Predict the token after each text; each is read by itself, whatever `bs`. See `Learner.predict_raw`.
 
         Returns
         -------
@@ -244,19 +214,7 @@ class TextLearner(EncoderLearner):
     data: TextBunch
 
     def predict_texts(self, texts: Sequence[str], bs: int | None = None) -> NDArray[Any]:
-        """Predict raw texts.
-
-        Parameters
-        ----------
-        texts : sequence of str
-        bs : int, optional
-            Batch size.
-
-        Returns
-        -------
-        array of shape (n, c)
-            In the order given; as `predict`: log-probabilities of classes, probabilities for several labels, values.
-        """
+        """Predict raw texts; see `predict_raw`."""
         return self.predict_raw(texts, bs=bs)
 
     def _predict(self, dl: Iterable[Any], model: nn.Module | None = None) -> Predictions:
@@ -292,30 +250,11 @@ class TextEnsemble:
                 raise DataError(f"the learners predict different things: {first.classes} and {learner.data.classes}.")
 
     def predict(self, is_test: bool = False) -> NDArray[Any]:
-        """Predict the validation (or test) set: the mean of the probabilities, as `TextLearner.predict` returns them.
-
-        Parameters
-        ----------
-        is_test : bool, default False
-
-        Returns
-        -------
-        array of shape (n, c)
-        """
+        """Predict the validation (or test) set: the mean of the probabilities, as `TextLearner.predict` returns them."""
         return self._mean([learner.predict(is_test) for learner in self.learners])
 
     def predict_texts(self, texts: Sequence[str], bs: int | None = None) -> NDArray[Any]:
-        """Predict raw texts together.
-
-        Parameters
-        ----------
-        texts : sequence of str
-        bs : int, optional
-
-        Returns
-        -------
-        array of shape (n, c)
-        """
+        """Predict raw texts together; see `TextLearner.predict_texts`."""
         return self._mean([learner.predict_texts(texts, bs) for learner in self.learners])
 
     def _mean(self, preds: Sequence[NDArray[Any]]) -> NDArray[Any]:

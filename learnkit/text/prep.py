@@ -95,14 +95,7 @@ class TextPrep(FieldPrep):
         self.max_len = max_len
 
     def loader(self, items: Sequence[str], bs: int | None = None) -> TextLoader:
-        """Return batches of raw texts, the longest first; `order` says which text each item is.
-
-        Parameters
-        ----------
-        items : sequence of str
-        bs : int, optional
-            That of the data bunch by default.
-        """
+        """Return batches of raw texts, the longest first; `order` says which text each item is."""
         corpus = corpus_of(self.field, [self.field.tokens(line_ends(text)) for text in texts_of(items, "texts")])
         warn_of_unknown(corpus, "these texts")
         y = no_targets(len(corpus)).numpy()
@@ -164,13 +157,7 @@ class StreamPrep(FieldPrep):
         self.target = NextToken(field.vocab.itos)
 
     def loader(self, items: Sequence[str], bs: int | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Return a batch `(length, 1)` for each text: a model reads it to its end.
-
-        Parameters
-        ----------
-        items : sequence of str
-        bs : int, optional
-            Nothing: texts are of different lengths, and a stream has no padding.
+        """Return a batch `(length, 1)` for each text, whatever `bs`: a model reads it to its end.
 
         Raises
         ------

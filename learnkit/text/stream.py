@@ -81,31 +81,22 @@ class LanguageModelData(StreamBunch):
         backwards: bool = False,
         n_workers: int | None = None,
     ) -> LanguageModelData:
-        """Read text files.
+        """Read text files; for the other options see `LanguageModelData`.
 
         They are tokenized once; the numbers are kept under `path/tmp`.
 
         Parameters
         ----------
-        path : path-like
         field : Field
             It gets the vocabulary of the training texts, unless it has one.
         train, validation, test : path-like or sequence of path-like
             Below `path`: a file, a folder that is searched with its subfolders, or several.
-        bs, bptt
-            As above.
         min_freq : int, optional
             Instead of the field's. A field that has its vocabulary keeps it, and a warning says so.
         encoding : str, default "utf-8"
             Of the files.
-        backwards
-            As above.
         n_workers : int, optional
             Processes to tokenize in; all cores for much text by default.
-
-        Returns
-        -------
-        LanguageModelData
 
         Raises
         ------
@@ -143,23 +134,14 @@ class LanguageModelData(StreamBunch):
         backwards: bool = False,
         n_workers: int | None = None,
     ) -> LanguageModelData:
-        """Read a column of texts.
+        """Read a column of texts; for the other options see `from_text_files` and `LanguageModelData`.
 
         Parameters
         ----------
-        path : path-like
-        field : Field
-            It gets the vocabulary of the training texts, unless it has one.
         col : str
             Column of the texts.
         train_df, val_df, test_df : DataFrame
             A missing text counts as an empty one.
-        bs, bptt, backwards, n_workers
-            As for `from_text_files`.
-
-        Returns
-        -------
-        LanguageModelData
 
         Raises
         ------

@@ -80,18 +80,7 @@ class TransformerEncoder(Encoder):
         self.context = int(check_positive("context", context, integer=True))
 
     def forward(self, x: Tensor, state: State = None) -> Encoded:
-        """Encode a window.
-
-        Parameters
-        ----------
-        x : Tensor of int64, shape (T, B)
-        state : Tensor of int64, shape (context, B), optional
-            The tokens before.
-
-        Returns
-        -------
-        Encoded
-        """
+        """Encode a window, with the tokens before, `(context, B)`, as its state; see `Encoder.forward`."""
         seen = x if state is None else torch.cat([state, x])
         # Embeddings start small; scaled up they weigh as much as the positions.
         first = self.context - (len(seen) - len(x))

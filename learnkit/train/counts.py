@@ -44,19 +44,7 @@ THRESHOLDS: dict[str, tuple[float, ...]] = {
 
 
 class Counts(Metric):
-    """Base of the metrics made of hits, and of how many were said, true and there.
-
-    Parameters
-    ----------
-    threshold : float, sequence of float, "best", "course" or None
-        For single scores and several labels per item; predictions must then be probabilities. By default that of the
-        data's target (`MultiCategory(threshold=)`), else 0.5. Of several, the one with the highest score over the whole
-        set counts: `"best"` tries 0.05, 0.06 to 0.95, `"course"` 0.17 to 0.23 as the course did. Chosen on the set it is
-        measured on, such a score is a little too good.
-    zero_division : {0, 1, nan}, default 0
-        What counts where there is nothing to divide by: for F-beta an item (or class) that has no label and is said to
-        have none. As scikit-learn's: 0 by default, 1 for a perfect prediction, `nan` leaves it out.
-    """
+    """Base of the metrics made of hits, and of how many were said, true and there; see `FBeta`."""
 
     aligns = True
     higher_is_better = True
@@ -202,10 +190,7 @@ class FBeta(Counts):
 class F2(FBeta):
     """F2 score, recall twice as important as precision; see `FBeta`.
 
-    Parameters
-    ----------
-    threshold, zero_division
-        As for `FBeta`. `F2(threshold="course")` is the course's `f2`, `F2(threshold="best")` tries more thresholds.
+    `F2(threshold="course")` is the course's `f2`, `F2(threshold="best")` tries more thresholds.
 
     Examples
     --------
@@ -220,12 +205,7 @@ class F2(FBeta):
 
 
 class Precision(Counts):
-    """Share of what is said that is true: of the positive class, of the second of two classes, or a mean (see `FBeta`).
-
-    Parameters
-    ----------
-    threshold, zero_division
-        As for `FBeta`.
+    """Share of what is said that is true: of the positive class, of the second of two classes, or a mean. See `FBeta`.
 
     Examples
     --------
@@ -242,12 +222,7 @@ class Precision(Counts):
 
 
 class Recall(Counts):
-    """Share of what is true that is said, also called sensitivity; of which class, see `Precision`.
-
-    Parameters
-    ----------
-    threshold, zero_division
-        As for `FBeta`.
+    """Share of what is true that is said, also called sensitivity; of which class, and how decided, see `Precision`.
 
     Examples
     --------
@@ -264,12 +239,7 @@ class Recall(Counts):
 
 
 class Specificity(Counts):
-    """Share of what is not true that is not said; of which class, see `Precision`.
-
-    Parameters
-    ----------
-    threshold, zero_division
-        As for `FBeta`.
+    """Share of what is not true that is not said; of which class, and how decided, see `Precision`.
 
     Examples
     --------

@@ -311,13 +311,7 @@ class ValueInterpretation:
         return self._columns(self.errors**2).mean(1)
 
     def top_losses(self, n: int = 9) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return the highest losses and the items they belong to.
-
-        Returns
-        -------
-        losses : array of shape (n,)
-        idxs : array of int64, shape (n,)
-        """
+        """Return the highest losses and the items they belong to; see `Interpretation.top_losses`."""
         order = np.argsort(-self.losses, kind="stable")[:n]
         return self.losses[order], order
 

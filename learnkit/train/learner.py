@@ -385,12 +385,12 @@ class Learner(Settable):
     ) -> dict[str, float]:
         """Train by a plan, or by several one after the other; `fit`, `fit_one_cycle` and `fine_tune` make one and call this.
 
+        For the other options see `fit`.
+
         Parameters
         ----------
         plans : Plan or sequence of Plan
             `Cycles`, `OneCycle`, `FineTune`: a fit as data, which can be kept, compared and used again.
-        cycle_save_name, wds_sched_mult
-            As for `fit`.
         **options
             See `FitOptions`. With `best_save_name` each stretch of a plan starts anew with its best weights.
 
@@ -772,24 +772,13 @@ class Learner(Settable):
 
     @old_arguments
     def predict_with_targs(self, is_test: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return `predict(is_test)` and the encoded targets.
-
-        Returns
-        -------
-        preds : array of shape (n, c)
-        targs : array of shape (n, ...)
-        """
+        """Return `predict(is_test)` and the encoded targets."""
         model, dl = self._held_out(is_test)
         result = self._predict(dl, model)
         return result.preds, result.targs
 
     def predict_proba(self, is_test: bool = False) -> NDArray[Any]:
-        """Return the probabilities of the validation (or test) set, values for a regression.
-
-        Returns
-        -------
-        array of shape (n, c)
-        """
+        """Return the probabilities of the validation (or test) set, values for a regression; see `predict`."""
         return self._to_proba(self.predict(is_test))
 
     def interpret(self) -> Any:

@@ -51,21 +51,9 @@ def l1_penalty(groups: nn.Module | Sequence[LayerGroup], weights: float | Sequen
 
 
 def l2_penalty(groups: nn.Module | Sequence[LayerGroup], weights: float | Sequence[float]) -> RegFn:
-    """Return a `reg_fn` that adds the sum of the squared weights, times a factor, to the training loss.
+    """Return a `reg_fn` that adds the sum of the squared weights, times a factor, to the loss; see `l1_penalty`.
 
     It is part of the gradient, which adaptive optimizers rescale; `wds` of `fit` is decay apart from it.
-
-    Parameters
-    ----------
-    groups : nn.Module or sequence of layer groups
-        A model, or `learn.get_layer_groups()` for a factor of each group.
-    weights : float or sequence of float
-        As for `l1_penalty`.
-
-    Returns
-    -------
-    callable
-        `reg_fn(pred, extra, loss)` -> loss with the penalty.
 
     Examples
     --------

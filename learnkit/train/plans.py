@@ -107,12 +107,10 @@ class Stretch(Plan):
 
 @dataclass(frozen=True)
 class Cycles(Stretch):
-    """A constant rate, or cosine cycles with warm restarts (SGDR, Loshchilov & Hutter 2017): what `Learner.fit` does.
+    """A constant rate, or cosine cycles with warm restarts (SGDR, Loshchilov & Hutter 2017); see `Learner.fit`.
 
     Parameters
     ----------
-    lrs, n_cycle, wds, cycle_len, cycle_mult, use_clr_beta, use_clr, use_wd_sched, norm_wds
-        As for `Learner.fit`.
     layers : {"all", "head"}, optional
         What is unfrozen before it begins.
 
@@ -196,12 +194,10 @@ class Cycles(Stretch):
 
 @dataclass(frozen=True)
 class OneCycle(Stretch):
-    """One cycle: rate up and down, momentum down and up (Smith 2018): what `Learner.fit_one_cycle` does.
+    """One cycle: rate up and down, momentum down and up (Smith 2018); see `Learner.fit_one_cycle`.
 
     Parameters
     ----------
-    n_epoch, lr_max, wds, div, div_final, pct_start, moms
-        As for `Learner.fit_one_cycle`.
     layers : {"all", "head"}, optional
         What is unfrozen before it begins.
 
@@ -247,12 +243,7 @@ class OneCycle(Stretch):
 
 @dataclass(frozen=True)
 class FineTune(Plan):
-    """The head with the rest frozen, then everything, lower layers at lower rates: what `Learner.fine_tune` does.
-
-    Parameters
-    ----------
-    epochs, base_lr, freeze_epochs
-        As for `Learner.fine_tune`.
+    """The head with the rest frozen, then everything, lower layers at lower rates; see `Learner.fine_tune`.
 
     Examples
     --------

@@ -376,16 +376,14 @@ _ROUNDING = 1e-6  # of fractions of a batch that were added up
 class CosAnneal(ScheduleRates):
     """Cosine annealing with warm restarts: from the full rate to zero in each cycle (Loshchilov & Hutter 2017).
 
+    For the other options see `ScheduleRates`.
+
     Parameters
     ----------
     layer_opt : LayerOptimizer
         Train with its `.opt`.
     nb : int
         Batches of the first cycle; `len(data.trn_dl)` for a cycle of one epoch.
-    on_cycle_end : callable, optional
-        Called as `on_cycle_end(sched, cycle)` when a cycle is over; cycles count from 0.
-    cycle_mult : float, default 1
-        How many times longer each cycle is than the one before.
 
     Examples
     --------

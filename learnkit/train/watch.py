@@ -16,17 +16,7 @@ __all__ = ["EarlyStopping", "ReduceOnPlateau", "SaveBest"]
 
 
 class Watch(Callback):
-    """Base of the callbacks that follow one figure of the epoch table.
-
-    Parameters
-    ----------
-    monitor : str
-        `val_loss`, `trn_loss` or the name of a metric.
-    mode : {"min", "max"}, optional
-        Which direction is better. Needed only for a metric that does not say so itself (`Metric.higher_is_better`).
-    min_delta : float, default 0
-        Smallest change that counts as better.
-    """
+    """Base of the callbacks that follow one figure of the epoch table; see `EarlyStopping`."""
 
     rehearses = False
 
@@ -115,20 +105,14 @@ class EarlyStopping(Watch):
 
 
 class SaveBest(Watch):
-    """Save the weights of the best epoch so far.
+    """Save the weights of the best epoch so far; what it watches: see `EarlyStopping`.
 
     Parameters
     ----------
     path : path-like
         File to write, `.safetensors` added if it is missing. It always holds a complete set of weights.
-    monitor : str, default "val_loss"
-        What to watch: `val_loss`, `trn_loss` or the name of a metric.
-    mode : {"min", "max"}, optional
-        Which direction is better. Needed only for a metric that does not say so itself (`Metric.higher_is_better`).
     restore : bool, default False
         Give the model its best weights back at the end of the fit.
-    min_delta : float, default 0
-        Smallest change that counts.
     meta : mapping, optional
         Kept in the file's header, see `save_model`.
     """
@@ -169,22 +153,17 @@ class SaveBest(Watch):
 class ReduceOnPlateau(Watch):
     """Multiply the learning rates by a factor when a figure has not become better for some epochs.
 
-    For a constant rate (`cycle_len=None`); a schedule would set its own rate again.
+    For a constant rate (`cycle_len=None`); a schedule would set its own rate again. What it watches: see
+    `EarlyStopping`.
 
     Parameters
     ----------
-    monitor : str, default "val_loss"
-        What to watch: `val_loss`, `trn_loss` or the name of a metric.
-    mode : {"min", "max"}, optional
-        Which direction is better. Needed only for a metric that does not say so itself (`Metric.higher_is_better`).
     factor : float, default 0.1
         In (0, 1).
     patience : int, default 2
         Epochs without improvement after which to reduce.
     min_lr : float, default 0
         Rates do not fall below it.
-    min_delta : float, default 0
-        Smallest change that counts.
     """
 
     def __init__(

@@ -138,18 +138,7 @@ class ImageBunch(DataBunch):
         return type(self)(self.path, trn_dl, val_dl, test_dl, target=target, val_tfm=self.val_tfm, cache=self.cache)
 
     def show_batch(self, rows: int = 2, columns: int = 5, is_val: bool = False) -> Figure:  # type: ignore[override]
-        """Draw some pictures as the model sees them, with their labels.
-
-        Parameters
-        ----------
-        rows, columns : int
-        is_val : bool, default False
-            Validation instead of training pictures.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-        """
+        """Draw `rows` times `columns` pictures as the model sees them, with their labels; see `DataBunch.show_batch`."""
         xs, y = self.some_items(rows * columns, is_val)
         prep = known_prep(self.prep, "pictures cannot be shown")
         return prep.show(xs, rows * columns, {"label": self.labels(xs, y)}, rows=rows)

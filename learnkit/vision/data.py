@@ -178,7 +178,7 @@ class ImageClassifierData(ImageBunch):
 
         Names and labels are taken as they are written, without the blanks around them: `007` stays `007`, and `None` or
         `NA` is a class; only an empty cell is a missing label (of several labels per picture: none). Columns of zeros
-        and ones, one per class, are several labels per picture.
+        and ones, one per class, are several labels per picture. For the other options see `from_paths`.
 
         Parameters
         ----------
@@ -188,16 +188,10 @@ class ImageClassifierData(ImageBunch):
             Folder of the pictures, inside `path`.
         csv_fname : path-like
             The table; relative to `path` if there is no such file otherwise.
-        bs : int, default 64
-            Batch size.
-        tfms : pair
-            Transforms for training and validation.
         val_idxs : array of int or False, optional
             Rows that validate, `False` for none; a random fifth by default, see `get_cv_idxs`.
         suffix : str, default ""
             Added to every name, e.g. ".jpg".
-        test_name : str, optional
-            Folder of pictures to predict.
         cat_separator : str, default " "
             What stands between several labels of a picture. If any label contains it, every picture has several labels, a
             multi-label classification; blanks can be part of a name, so they separate only labels that are known by
@@ -206,8 +200,6 @@ class ImageClassifierData(ImageBunch):
             The other columns are numbers to be predicted: a regression.
         skip_header : bool, default True
             Whether the first line holds names of columns; one that names a picture does not, and a warning says so.
-        num_workers : int, optional
-            Loading processes; see `ItemLoader`.
         is_multi : bool, optional
             Whether pictures have several labels, where the table does not make it plain.
         label_columns : sequence of str, optional
@@ -218,12 +210,6 @@ class ImageClassifierData(ImageBunch):
             As for `from_paths`; pictures that are missing are left out too.
         balanced : bool, default False
             As for `from_paths`; for one label per picture.
-        cache : path-like, optional
-            As for `from_paths`.
-
-        Returns
-        -------
-        ImageClassifierData
 
         Raises
         ------
@@ -268,7 +254,7 @@ class ImageClassifierData(ImageBunch):
         balanced: bool = False,
         cache: PathLike | None = None,
     ) -> ImageClassifierData:
-        """Take file names and an array of targets.
+        """Take file names and an array of targets; for the other options see `from_csv` and `from_paths`.
 
         Parameters
         ----------
@@ -279,26 +265,8 @@ class ImageClassifierData(ImageBunch):
             Class numbers or names, zeros and ones for several labels per picture, or numbers with `continuous`.
         classes : sequence or None
             Names of the classes; `None` for a regression.
-        val_idxs : array of int or False, optional
-            Which validate, as for `from_csv`.
-        test_name : str, optional
-            Folder of pictures to predict.
-        num_workers : int, optional
-            Loading processes; see `ItemLoader`.
-        suffix : str, default ""
-            Added to every name.
-        tfms : pair
-            Transforms for training and validation.
-        bs : int, default 64
-            Batch size.
         continuous : bool, default False
             `y` are numbers to be predicted.
-        on_error, balanced, cache
-            As for `from_csv`.
-
-        Returns
-        -------
-        ImageClassifierData
 
         Raises
         ------
@@ -385,7 +353,7 @@ class ImageClassifierData(ImageBunch):
         balanced: bool = False,
         cache: PathLike | None = None,
     ) -> ImageClassifierData:
-        """Take pictures from arrays that fit in memory.
+        """Take pictures from arrays that fit in memory; for the other options see `from_paths`.
 
         Parameters
         ----------
@@ -395,26 +363,14 @@ class ImageClassifierData(ImageBunch):
             Pictures and class numbers (or names), or zeros and ones per class for several labels per picture. With
             `tfms`, pictures are `(n, H, W)`, `(n, H, W, 3)` or `(n, 3, H, W)`, `uint8`, `uint16` or floats in 0..1.
             Without, arrays of any shape go to the model as they are, as `float32`. `val=None` trains on everything.
-        bs : int, default 64
-            Batch size.
-        tfms : pair
-            Transforms for training and validation.
         classes : sequence, optional
             Names of the class numbers 0, 1, ...; by default the distinct values found.
         test : array, optional
             Pictures to predict.
-        num_workers : int, optional
-            Loading processes; see `ItemLoader`.
         continuous : bool, default False
             Targets are numbers to be predicted.
         balanced : bool, default False
             As for `from_paths`; needs `tfms`.
-        cache : path-like, optional
-            As for `from_paths`.
-
-        Returns
-        -------
-        ImageClassifierData
 
         Raises
         ------

@@ -20,12 +20,10 @@ __all__ = ["ImageInterpretation"]
 
 
 class ImageInterpretation(Interpretation):
-    """What `ConvLearner.interpret()` returns: an `Interpretation` that can show the pictures.
+    """What `ConvLearner.interpret()` returns: it can show the pictures; see `Interpretation`.
 
     Parameters
     ----------
-    probs, targs, classes
-        As for `Interpretation`.
     dataset : ImageDataset or None
         The pictures, in the order of the predictions.
     """

@@ -190,19 +190,12 @@ class ConvLearner(Learner):
         metrics: Sequence[MetricLike] | None = None,
         **options: Unpack[LearnerOptions],
     ) -> ConvLearner:
-        """Train a model of your own on pictures.
+        """Train a model of your own on pictures; see `Learner`.
 
         Parameters
         ----------
         model : nn.Module
             Layer groups are the children of an `nn.Sequential`, else there is one.
-        data : DataBunch
-        opt_fn, metrics, **options
-            As for `Learner`.
-
-        Returns
-        -------
-        ConvLearner
         """
         return cls(data, model, opt_fn, metrics=metrics, **options)
 
@@ -264,13 +257,7 @@ class ConvLearner(Learner):
         return stack(versions), plain.targs
 
     def interpret(self) -> Any:
-        """Predict the validation set and return it for questions: confusion matrix, best and worst, curves.
-
-        Returns
-        -------
-        ImageInterpretation or ValueInterpretation
-            Of classes, which can show the pictures, or of numbers.
-        """
+        """Predict the validation set, for questions with an answer in pictures; see `Learner.interpret`."""
         if self.crit is _labels_of_others:
             raise DataError(_OTHER_LABELS)
         if self.data.classes is None:
@@ -288,25 +275,7 @@ class ConvLearner(Learner):
         return super().predict_array(arr)
 
     def predict_files(self, files: Picture | Iterable[Picture], bs: int = 64) -> NDArray[Any]:
-        """Predict picture files, prepared as the validation set is.
-
-        Parameters
-        ----------
-        files : path-like, bytes or binary file, or an iterable of them; array of shape (H, W, 3) or (n, H, W, 3)
-            Files, or what is in them; a single one counts as a list of one.
-        bs : int, default 64
-            How many at a time.
-
-        Returns
-        -------
-        array of shape (n, c)
-            As `predict`, in the order of the files.
-
-        Raises
-        ------
-        DataError
-            If a file cannot be read (it is named), or the data was plain arrays, so that it is not known how.
-        """
+        """Predict picture files, their bytes, or arrays, a single one as a list of one; see `predict_raw`."""
         return self.predict_raw(files, bs=bs)
 
     def cam(

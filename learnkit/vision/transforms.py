@@ -263,18 +263,12 @@ def tfms_from_model(
     crop: str = "random",
     max_value: float | None = None,
 ) -> tuple[ImageTransforms, ImageTransforms]:
-    """Return the transforms for training and for validation, normalised as the architecture was trained.
+    """Return the transforms, normalised as the architecture was trained; see `tfms_from_stats`.
 
     Parameters
     ----------
     arch : callable, str or nn.Module
         As for `ConvLearner.pretrained`.
-    sz, aug_tfms, max_zoom, pad, crop_type, crop, max_value
-        As for `tfms_from_stats`.
-
-    Returns
-    -------
-    trn_tfms, val_tfms : ImageTransforms
     """
     return tfms_from_stats(arch_stats(arch), sz, aug_tfms, max_zoom, pad, crop_type, crop=crop, max_value=max_value)
 

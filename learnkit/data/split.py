@@ -252,9 +252,9 @@ def split_by_stratum(labels: ArrayLike, val_pct: float = 0.2, seed: int = 42) ->
     Examples
     --------
     >>> from learnkit import split_by_stratum
-    >>> idxs = split_by_stratum([0] * 8 + [1] * 2, val_pct=0.25)
-    >>> len(idxs)
-    3
+    >>> labels = [0] * 8 + [1] * 2
+    >>> [labels[i] for i in sorted(split_by_stratum(labels, val_pct=0.25))]
+    [0, 0, 1]
     """
     check_fraction("val_pct", val_pct)
     rng = np.random.default_rng(seed)

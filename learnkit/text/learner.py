@@ -201,10 +201,10 @@ class TextLearner(EncoderLearner):
     >>> import pandas as pd
     >>> from learnkit.text import Field, TextData
     >>> frame = pd.DataFrame({"text": ["good", "bad"] * 40, "label": ["pos", "neg"] * 40})
-    >>> data = TextData.from_dataframes(".", Field(tokenize=str.split), "text", "label", frame, frame[:8], bs=8)
-    >>> learn = data.get_model(None, 70, 70, emb_sz=16, n_hid=32, n_layers=1)
+    >>> data = TextData.from_dataframes(".", Field(tokenize=str.split), "text", "label", frame, frame[:8], bs=16)
+    >>> learn = data.get_model(None, 70, 70, emb_sz=32, n_hid=16, n_layers=1)
     >>> with learn.no_progress():
-    ...     results = learn.fit_one_cycle(8, 0.02)
+    ...     results = learn.fit_one_cycle(6, 0.05)
     >>> [data.classes[i] for i in learn.predict_texts(["good", "bad"]).argmax(1)]
     ['pos', 'neg']
     """

@@ -269,9 +269,10 @@ def validate(
     --------
     >>> import torch, torch.nn.functional as F
     >>> from learnkit import validate
-    >>> batches = [(torch.zeros(4, 3), torch.zeros(4, dtype=torch.long))]
-    >>> sorted(validate(torch.nn.Linear(3, 2), batches, F.cross_entropy, ["accuracy"]))
-    ['accuracy', 'val_loss']
+    >>> batches = [(torch.zeros(4, 2), torch.tensor([0, 0, 0, 1]))]
+    >>> results = validate(torch.nn.Identity(), batches, F.cross_entropy, ["accuracy"])
+    >>> {name: round(value, 4) for name, value in results.items()}
+    {'val_loss': 0.6931, 'accuracy': 0.75}
     """
     device = model_device(model)
     complete(model, dl)

@@ -139,8 +139,9 @@ class ConvLearner(Learner):
         >>> x, y = np.random.rand(8, 3, 32, 32), np.arange(8) % 2
         >>> data = ImageClassifierData.from_arrays(".", trn=(x, y), val=(x, y), bs=4)
         >>> learn = ConvLearner.pretrained("resnet18", data, weights=False)
-        >>> len(learn.get_layer_groups())
-        3
+        >>> learn.freeze()
+        >>> [any(p.requires_grad for layer in group for p in layer.parameters()) for group in learn.get_layer_groups()]
+        [False, False, True]
         """
         arch = _unshared(arch, "arch") if isinstance(arch, nn.Module) else arch
         custom_head = None if custom_head is None else _unshared(custom_head, "custom_head")

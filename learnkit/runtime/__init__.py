@@ -1,9 +1,4 @@
-"""Predict with an exported model on numpy and onnxruntime alone, with Pillow for pictures: no torch, no pandas.
-
->>> from learnkit.runtime import load  # doctest: +SKIP
->>> load("cats.onnx").predict(["1.jpg", "2.jpg"])  # doctest: +SKIP
-['cat', 'dog']
-"""
+"""Predict with an exported model on numpy and onnxruntime alone, with Pillow for pictures: no torch, no pandas; see `load`."""
 
 from learnkit.core.lazy_names import lazy_names
 

@@ -43,13 +43,6 @@ def handler(path: str | os.PathLike[str]) -> Handler:
     ------
     CheckpointError
         If it is no such file.
-
-    Examples
-    --------
-    >>> from learnkit.runtime import handler
-    >>> lambda_handler = handler("cats.onnx")  # doctest: +SKIP
-    >>> lambda_handler({"instances": [{"b64": "iVBORw0..."}]}, None)["predictions"]  # doctest: +SKIP
-    [{'label': 'cat', 'probability': 0.98, 'probabilities': {'cat': 0.98, 'dog': 0.02}}]
     """
     model = load(path)
 

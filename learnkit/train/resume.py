@@ -277,6 +277,20 @@ class Checkpoints:
             file.unlink(missing_ok=True)
 
 
+def _beside(model: nn.Module, states: list[Any]) -> list[bool]:
+    """Return, for each tensor in the states of callbacks, whether it is where the model is."""
+    device, found = model_device(model), list[bool]()
+    map_tensors(lambda x: found.append(x.device == device), states)
+    return found
+
+
+def _put_beside(model: nn.Module, states: list[Any], beside: Sequence[bool]) -> list[Any]:
+    """Put the tensors that were beside the model there again: those of a file are all on the CPU."""
+    device, left = model_device(model), iter(beside)
+    placed: list[Any] = map_tensors(lambda x: x.to(device) if next(left, False) else x, states)
+    return placed
+
+
 def latest_checkpoint(folder: PathLike) -> Path | None:
     """Return the newest checkpoint in a folder, `None` if there is none."""
     return next(reversed(_files(as_path("folder", folder))), None)

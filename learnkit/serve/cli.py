@@ -58,7 +58,8 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "serve",
         help="answer over HTTP",
         description="Put models behind a URL: POST /predict, a page to try them at /, /docs, /metrics.",
-        epilog=f"A key to be asked for is read from --api-key-file or the environment's {KEY}.",
+        epilog=f"A key to be asked for is read from --api-key-file or the environment's {KEY}, and what PUT /variants asks for "
+        "from LEARNKIT_ADMIN_TOKEN.",
     )
     command.set_defaults(run=_serve)
     command.add_argument(
@@ -68,6 +69,11 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: this machine alone)"
     )
     command.add_argument("--port", type=int, default=8000)
+    command.add_argument(
+        "--shares",
+        metavar="a=0.9,b=0.1",
+        help="of the requests that name no model, by the models' names (default: all to the first)",
+    )
     command.add_argument("--api-key-file", type=Path, metavar="FILE", help="holds the key that requests must send")
     command.add_argument(
         "--cors-origin",
@@ -169,6 +175,7 @@ def _serve(options: argparse.Namespace) -> None:
     )
     application = learnkit.serve.app(
         models,
+        shares=None if options.shares is None else _shares(options.shares),
         api_key=_api_key(options.api_key_file),
         cors_origin=options.cors_origin,
         limits=limits,
@@ -203,6 +210,20 @@ def listen(application: Any, limits: Limits, *, host: str, port: int, log_level:
         server_header=False,
         timeout_graceful_shutdown=int(limits.seconds) + 5,
     )
+
+
+def _shares(text: str) -> dict[str, float]:
+    """Return the shares in `a=0.9,b=0.1`."""
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = part.strip().rpartition("=")
+        try:
+            if name in shares or not name:
+                raise ValueError
+            shares[name] = float(share)
+        except ValueError:
+            raise ValueError(f"--shares must be like a=0.9,b=0.1, each name once; got {text!r:.80}.") from None
+    return shares
 
 
 def _api_key(file: Path | None) -> str | None:

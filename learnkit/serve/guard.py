@@ -12,6 +12,8 @@ __all__ = ["Guard"]
 
 OPEN = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
 """Needs no key: what says nothing of the models' data, and what an orchestrator asks."""
+TOKEN_INSTEAD = ("PUT", "/variants")
+"""Asks for a token of its own, in the same header."""
 
 
 class Guard:
@@ -44,7 +46,7 @@ class Guard:
             return Refusal(
                 431, f"the head of a request may have {self.header_bytes:,} bytes.", loc=("header",), kind="too_long"
             )
-        if self.digest is None or scope["path"] in OPEN:
+        if self.digest is None or scope["path"] in OPEN or (scope["method"], scope["path"]) == TOKEN_INSTEAD:
             return None
         headers = dict(scope["headers"])
         given = headers.get(b"x-api-key", b"")

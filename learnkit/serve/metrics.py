@@ -20,7 +20,7 @@ from learnkit.serve.web import (
     generate_latest,
 )
 
-__all__ = ["CountRequests", "Metrics"]
+__all__ = ["CountRequests", "Metrics", "VariantMetrics"]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -42,6 +42,14 @@ class Metrics:
         self.runs = Histogram("learnkit_run_seconds", "One run of a model.", ["model"], buckets=SECONDS, registry=own)
         self.queue = Gauge("learnkit_queue_instances", "Instances that wait.", ["model"], registry=own)
         self.models = Gauge("learnkit_model", "Models served.", ["model", "version", "created"], registry=own)
+        self.asked = Counter(
+            "learnkit_variant_requests", "Requests by share, answered or refused.", ["model", "outcome"], registry=own
+        )
+        self.seconds = Histogram(
+            "learnkit_variant_seconds", "Answers by share.", ["model"], buckets=SECONDS, registry=own
+        )
+        self.feedback = Counter("learnkit_feedback", "Answers judged.", ["model", "verdict"], registry=own)
+        self.shares = Gauge("learnkit_variant_share", "Share of the requests.", ["model"], registry=own)
 
     def ran(self, name: str) -> Callable[[int, float], None]:
         """Return what is to be told of each run of a model."""
@@ -53,6 +61,10 @@ class Metrics:
 
         return note
 
+    def of_variant(self, name: str) -> VariantMetrics:
+        """Return the counters of a variant."""
+        return VariantMetrics(self, name)
+
     def watch(self, models: Sequence[Served]) -> None:
         """Show which models there are, and how long their queues are."""
         for served in models:
@@ -62,6 +74,34 @@ class Metrics:
     def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class VariantMetrics:
+    """The counters of one variant; looked up once, for each look-up costs as much as the counting."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self._outcomes = {what: metrics.asked.labels(name, what) for what in ("answered", "refused")}
+        self._verdicts = {
+            right: metrics.feedback.labels(name, "right" if right else "wrong") for right in (True, False)
+        }
+        self._seconds, self._share = metrics.seconds.labels(name), metrics.shares.labels(name)
+
+    def answered(self, seconds: float) -> None:
+        """Count an answer."""
+        self._outcomes["answered"].inc()
+        self._seconds.observe(seconds)
+
+    def refused(self) -> None:
+        """Count a request without an answer."""
+        self._outcomes["refused"].inc()
+
+    def judged(self, correct: bool) -> None:
+        """Count feedback."""
+        self._verdicts[correct].inc()
+
+    def share(self, share: float) -> None:
+        """Show the share."""
+        self._share.set(share)
 
 
 class CountRequests:

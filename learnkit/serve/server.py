@@ -14,10 +14,11 @@ from typing import Any
 from learnkit.core.version import __version__
 from learnkit.runtime.model import load
 from learnkit.serve import v2
+from learnkit.serve.feedback import ADMIN_TOKEN, check_token, read_feedback, read_shares
 from learnkit.serve.guard import Guard
 from learnkit.serve.limits import Limits
 from learnkit.serve.metrics import CountRequests
-from learnkit.serve.models import Servable
+from learnkit.serve.models import Servable, Served
 from learnkit.serve.reading import read_request
 from learnkit.serve.refusals import Refusal
 from learnkit.serve.service import Service
@@ -36,6 +37,8 @@ __all__ = ["WARNING", "app"]
 
 WARNING = "X-Learnkit-Warning"
 """The header that says which columns were ignored."""
+VARIANT_KEY = "X-Variant-Key"
+"""The header that says for whom a request is, so that all of theirs go to one model."""
 
 # The page loads nothing from anywhere else, and the browser holds it to that.
 PAGE_POLICY = "; ".join(
@@ -55,6 +58,8 @@ PAGE_POLICY = "; ".join(
 def app(
     models: Mapping[str, Servable | str | os.PathLike[str]],
     *,
+    shares: Mapping[str, float] | None = None,
+    admin_token: str | None = None,
     api_key: str | None = None,
     cors_origin: str | Sequence[str] | None = None,
     limits: Limits | None = None,
@@ -65,8 +70,14 @@ def app(
     Parameters
     ----------
     models : dict
-        By name, files that `learn.to_onnx` wrote, or models that `learnkit.runtime.load` opened. `POST /predict` asks the first
-        one, or `?model=NAME`.
+        By name, files that `learn.to_onnx` wrote, or models that `learnkit.runtime.load` opened. `POST /predict` asks
+        `?model=NAME`, or one by its share.
+    shares : dict, optional
+        Weights of the models by name, e.g. `{"a": 0.9, "b": 0.1}`, for requests that name none; the first gets all by default.
+        The header `X-Variant-Key` makes all requests of one key go to the same model.
+    admin_token : str, optional
+        That `PUT /variants` asks for as `Authorization: Bearer TOKEN`; that in the environment's `LEARNKIT_ADMIN_TOKEN` by
+        default. Without one the shares cannot be changed while it runs.
     api_key : str, optional
         That requests must send as `Authorization: Bearer KEY` or `X-API-Key`. The page, `/docs` and `/v2/health` need none.
     cors_origin : str or list of str, optional
@@ -86,6 +97,8 @@ def app(
         If the extra `serve` is not installed.
     CheckpointError
         If a file is no model.
+    ValueError
+        If there is no model, or the shares are no weights of them.
 
     Examples
     --------
@@ -97,9 +110,10 @@ def app(
     limits = limits or Limits()
     if api_key is not None and not api_key.strip():
         raise ValueError("`api_key` must not be empty; leave it out to ask for none.")
-    service = Service({_checked(name): opened(model, threads) for name, model in models.items()}, limits)
-    if not service.models:
+    if not models:
         raise ValueError("`models` must hold at least one model by its name; got none.")
+    service = Service({_checked(name): opened(model, threads) for name, model in models.items()}, limits, shares)
+    token = os.environ.get(ADMIN_TOKEN) if admin_token is None else admin_token
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -113,6 +127,7 @@ def app(
     made.state.service = service
     _add_handlers(made)
     _add_own_routes(made, service)
+    _add_variant_routes(made, service, token)
     _add_v2_routes(made, service)
     # The last one added is the first a request meets.
     made.add_middleware(Guard, api_key=api_key, header_bytes=limits.header_bytes)
@@ -121,7 +136,7 @@ def app(
             CORSMiddleware,
             allow_origins=[cors_origin] if isinstance(cors_origin, str) else list(cors_origin),
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", VARIANT_KEY],
             expose_headers=[WARNING, "Retry-After"],
         )
     made.add_middleware(CountRequests, metrics=service.metrics)
@@ -170,13 +185,54 @@ def _add_own_routes(made: FastAPI, service: Service) -> None:
 
     @made.post("/predict", summary="Predict", responses=RESPONSES, openapi_extra=PREDICT)
     async def predict(request: Request, model: str | None = None) -> Response:
-        """Answer for each instance, in order. `model` chooses one by its name; the first by default."""
-        served = service.named(model)
+        """Answer for each instance, in order. `model` chooses one by its name; else one is asked by its share.
+
+        Then the answer has an `id`, to be named in feedback. Who names a model has chosen it, so that its answers do not count
+        where models are compared.
+        """
         content_type = request.headers.get("content-type", "")
-        found, reading = await service.answers(
-            request, served, lambda body: read_request(body, content_type, served, service.limits)
-        )
-        return JSONResponse({"model": served.stamp(), "predictions": found}, headers=_warning(reading.unknown))
+
+        async def answers(served: Served) -> tuple[dict[str, Any], dict[str, str]]:
+            found, reading = await service.answers(
+                request, served, lambda body: read_request(body, content_type, served, service.limits)
+            )
+            return {"model": served.stamp(), "predictions": found}, _warning(reading.unknown)
+
+        if model is not None:
+            answer, headers = await answers(service.named(model))
+        else:
+            variant = service.variants.choose(request.headers.get(VARIANT_KEY))
+            with service.variants.asked(variant):
+                answer, headers = await answers(variant.served)
+            answer["id"] = service.variants.number(variant, len(answer["predictions"]))
+        return JSONResponse(answer, headers=headers)
+
+
+def _add_variant_routes(made: FastAPI, service: Service, token: str | None) -> None:
+    @made.get("/variants", summary="How the models compare")
+    async def variants() -> Response:
+        """Say of each model its share, requests, latencies and right answers, and of each two the difference."""
+        return JSONResponse(service.variants.report())
+
+    @made.put("/variants", summary="Change the shares", responses=REFUSED, openapi_extra=SHARES)
+    async def put(request: Request) -> Response:
+        """Set the shares of the requests that name no model; one that is left out gets none."""
+        check_token(token, request.headers.get("authorization", ""))
+        content_type = request.headers.get("content-type", "")
+        shares = read_shares(await service.body(request), content_type, service.limits)
+        try:
+            service.variants.put(shares)
+        except ValueError as exc:
+            raise Refusal(422, str(exc), loc=("body", "shares")) from exc
+        return JSONResponse(service.variants.report())
+
+    @made.post("/feedback", summary="Say whether an answer was right", openapi_extra=FEEDBACK)
+    async def feedback(request: Request) -> Response:
+        """Count an answer, named by its `id`, as right or wrong; of several predictions `instance` says which."""
+        content_type = request.headers.get("content-type", "")
+        number, correct, instance = read_feedback(await service.body(request), content_type, service.limits)
+        judged = service.variants.judge(number, correct=correct, instance=instance)
+        return JSONResponse({"model": judged.served.stamp(), "right": judged.right, "wrong": judged.wrong})
 
 
 def _add_v2_routes(made: FastAPI, service: Service) -> None:
@@ -268,6 +324,19 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         504: "The model took too long.",
     }.items()
 }
+REFUSED: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {"application/json": {"schema": _DETAIL}}}
+    for status, text in {401: "Another token.", 403: "The server has none.", 422: "No weights of its models."}.items()
+}
+
+
+def _body(required: Sequence[str], **properties: Any) -> dict[str, Any]:
+    schema = {"type": "object", "required": [*required], "properties": properties}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+SHARES = _body(["shares"], shares={"type": "object", "additionalProperties": {"type": "number"}})
+FEEDBACK = _body(["id", "correct"], id={"type": "string"}, correct={"type": "boolean"}, instance={"type": "integer"})
 PREDICT = {
     "requestBody": {
         "required": True,

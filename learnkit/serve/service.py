@@ -13,6 +13,7 @@ from learnkit.serve.metrics import Metrics
 from learnkit.serve.models import Servable, Served, columns_of
 from learnkit.serve.reading import Reading
 from learnkit.serve.refusals import Refusal, refusal_of
+from learnkit.serve.variants import Variants
 from learnkit.serve.web import Request, run_in_threadpool
 
 __all__ = ["Service"]
@@ -29,14 +30,19 @@ class Service:
     Parameters
     ----------
     models : mapping of str to Servable
-        By name; the first is asked where none is named.
+        By name.
     limits : Limits
+    shares : mapping of str to float, optional
+        Of the requests that name no model; the first gets all by default.
     """
 
-    def __init__(self, models: Mapping[str, Servable], limits: Limits) -> None:
+    def __init__(
+        self, models: Mapping[str, Servable], limits: Limits, shares: Mapping[str, float] | None = None
+    ) -> None:
         self.limits, self.metrics = limits, Metrics()
         self.models = {name: self._served(name, model) for name, model in models.items()}
         self.metrics.watch([*self.models.values()])
+        self.variants = Variants(self.models, self.metrics, shares)
 
     def _served(self, name: str, model: Servable) -> Served:
         batcher = Batcher(
@@ -58,10 +64,8 @@ class Service:
         for served in self.models.values():
             served.batcher.stop()
 
-    def named(self, name: str | None) -> Served:
-        """Return the model of a name, the first for `None`."""
-        if name is None:
-            return next(iter(self.models.values()))
+    def named(self, name: str) -> Served:
+        """Return the model of a name."""
         if name not in self.models:
             known = ", ".join(self.models)
             raise Refusal(404, f"there is no model {name!r} here; there is: {known}.", loc=("model",), kind="unknown")
@@ -85,13 +89,7 @@ class Service:
         Refusal
             If it cannot be read, an instance cannot be answered, there is no room, or it takes too long.
         """
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise Refusal(
-                415,
-                "the body must not be compressed: a few bytes may unfold to gigabytes.",
-                loc=("header", "content-encoding"),
-                kind="unsupported",
-            )
+        _check_encoding(request)
         loop = asyncio.get_running_loop()
         job: Job | None = None
         try:
@@ -131,6 +129,15 @@ class Service:
                 )
         return found, reading
 
+    async def body(self, request: Request) -> bytes:
+        """Return the body of a request that is not for a model."""
+        _check_encoding(request)
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                return await read_body(request.stream(), self.limits.body_bytes)
+        except TimeoutError:
+            raise self._late(None) from None
+
     def _late(self, job: Job | None) -> Refusal:
         seconds = f"within {self.limits.seconds:g} seconds"
         if job is None:
@@ -142,6 +149,16 @@ class Service:
             f"the model did not come to these instances {seconds}: too many waited.",
             kind="late",
             headers={"Retry-After": str(math.ceil(self.limits.seconds))},
+        )
+
+
+def _check_encoding(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Refusal(
+            415,
+            "the body must not be compressed: a few bytes may unfold to gigabytes.",
+            loc=("header", "content-encoding"),
+            kind="unsupported",
         )
 
 

@@ -30,6 +30,7 @@ def test_models_are_served_under_their_names_on_this_machine_alone(heard: dict[s
     assert cli.main(["serve", "a/cats.onnx", "dogs.onnx"]) == 0
     assert heard["models"] == {"cats": Path("a/cats.onnx"), "dogs": Path("dogs.onnx")}
     assert (heard["host"], heard["port"], heard["api_key"], heard["cors_origin"]) == ("127.0.0.1", 8000, None, None)
+    assert heard["shares"] is None
     assert heard["limits"] == learnkit.serve.Limits()
 
 
@@ -41,6 +42,8 @@ def test_options_reach_the_application(heard: dict[str, Any], tmp_path: Path, mo
     assert heard["api_key"] == "from the environment"
     assert heard["cors_origin"] == ["https://a.example"]
     assert (heard["limits"].seconds, heard["limits"].max_batch) == (3, 9)
+    cli.main(["serve", "a.onnx", "b-2.onnx", "--shares", "a=0.9, b-2=0.1"])
+    assert heard["shares"] == {"a": 0.9, "b-2": 0.1}
     key = tmp_path / "key"
     key.write_text("from a file\n")
     cli.main(["serve", "a.onnx", "--api-key-file", str(key), "--host", "0.0.0.0", "--port", "80"])
@@ -53,6 +56,8 @@ def test_options_reach_the_application(heard: dict[str, Any], tmp_path: Path, mo
         (["a/m.onnx", "b/m.onnx"], "two models have one name"),
         (["m.onnx", "--api-key-file", "EMPTY"], "is empty"),
         (["m.onnx", "--api-key-file", "missing"], "missing"),
+        (["m.onnx", "--shares", "m"], "must be like a=0.9,b=0.1"),
+        (["m.onnx", "--shares", "m=1,m=2"], "each name once"),
         (["m.onnx", "--max-batch", "0"], "`max_batch` must be a positive whole number"),
     ],
 )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import CheckpointError, DataError, optional_import
+from learnkit.runtime.drift import Histogram, read_training
 from learnkit.runtime.pictures import PicturePreparation
 from learnkit.runtime.ratings import RatingPreparation
 from learnkit.runtime.tables import TablePreparation
@@ -99,6 +100,8 @@ class RuntimeModel:
         When it was exported, ISO 8601.
     meta : dict
         All that is written beside the network.
+    training : dict of str to Histogram
+        What training saw of each input, and what was predicted for the validation set; empty in a file that does not say.
     """
 
     def __init__(self, content: bytes, name: str, *, threads: int | None = None) -> None:
@@ -123,6 +126,10 @@ class RuntimeModel:
             self.preparation = PREPARATIONS[self.kind](self.meta["prep"])
         except (KeyError, TypeError, ValueError) as exc:
             raise CheckpointError(f"{name}: the preparation in it cannot be read: {exc!r}.") from exc
+        try:
+            self.training: dict[str, Histogram] = read_training(self.meta.get("training"))
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as exc:
+            raise CheckpointError(f"{name}: what it says of its training cannot be read: {exc!r}.") from exc
         self._inputs = [one.name for one in self.session.get_inputs()]
 
     def prepare(self, items: Any) -> dict[str, NDArray[Any]]:

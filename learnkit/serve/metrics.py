@@ -49,6 +49,9 @@ class Metrics:
             "learnkit_variant_seconds", "Answers by share.", ["model"], buckets=SECONDS, registry=own
         )
         self.feedback = Counter("learnkit_feedback", "Answers judged.", ["model", "verdict"], registry=own)
+        self.drift = Gauge(
+            "learnkit_drift", "Population stability index against training.", ["model", "input"], registry=own
+        )
         self.shares = Gauge("learnkit_variant_share", "Share of the requests.", ["model"], registry=own)
 
     def ran(self, name: str) -> Callable[[int, float], None]:
@@ -60,6 +63,10 @@ class Metrics:
             runs.observe(seconds)
 
         return note
+
+    def drifts(self, name: str) -> Callable[[str, float], None]:
+        """Return what is to be told how far an input of a model is from training."""
+        return lambda what, index: self.drift.labels(name, what).set(index)
 
     def of_variant(self, name: str) -> VariantMetrics:
         """Return the counters of a variant."""

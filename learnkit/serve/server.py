@@ -181,7 +181,7 @@ def _add_own_routes(made: FastAPI, service: Service) -> None:
 
     @made.get("/metrics", summary="What Prometheus asks for")
     async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(service.metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @made.post("/predict", summary="Predict", responses=RESPONSES, openapi_extra=PREDICT)
     async def predict(request: Request, model: str | None = None) -> Response:

@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from learnkit.runtime.model import RuntimeModel
 from learnkit.serve.batching import Batcher, Job, QueueFullError, StoppedError
+from learnkit.serve.drift import Drift
 from learnkit.serve.limits import Limits, read_body
 from learnkit.serve.metrics import Metrics
 from learnkit.serve.models import Servable, Served, columns_of
@@ -40,19 +42,30 @@ class Service:
         self, models: Mapping[str, Servable], limits: Limits, shares: Mapping[str, float] | None = None
     ) -> None:
         self.limits, self.metrics = limits, Metrics()
+        self._drifts: list[Drift] = []
         self.models = {name: self._served(name, model) for name, model in models.items()}
         self.metrics.watch([*self.models.values()])
         self.variants = Variants(self.models, self.metrics, shares)
 
     def _served(self, name: str, model: Servable) -> Served:
+        answers = model.answers
+        if isinstance(model, RuntimeModel) and model.training:
+            self._drifts.append(drift := Drift(name, model, self.metrics.drifts(name)))
+            answers = drift.answers
         batcher = Batcher(
-            model.answers,
+            answers,
             max_batch=self.limits.max_batch,
             max_wait_ms=self.limits.max_wait_ms,
             queue=self.limits.queue,
             ran=self.metrics.ran(name),
         )
         return Served(name, model, columns_of(model), batcher)
+
+    def metrics_text(self) -> bytes:
+        """Return what Prometheus asks for."""
+        for drift in self._drifts:
+            drift.show()
+        return self.metrics.text()
 
     @property
     def ready(self) -> bool:

@@ -241,6 +241,16 @@ class TextLoader(Settable):
     def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         return stack_texts([self.numbers(int(i)) for i in chosen]), self.y[torch.from_numpy(chosen)]
 
+    @property
+    def n_rows(self) -> int:
+        """How many texts there are."""
+        return len(self.rows)
+
+    def take(self, idxs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return some texts as a batch, the longest first."""
+        chosen = idxs.numpy()
+        return self._batch(chosen[np.argsort(-self.lengths[chosen], kind="stable")])
+
     def numbers(self, i: int) -> NDArray[Any]:
         """Return the numbers of text `i` of the data set, as batches have them."""
         text = self.corpus[int(self.rows[i])]

@@ -19,7 +19,7 @@ from learnkit.serve.variants import Variants
 from tests.serve.fakes import FakeRatings, FakeTexts
 
 TOKEN = "sésame"
-ADMIN = {"Authorization": f"Bearer {TOKEN}".encode()}
+ADMIN: Any = {"Authorization": f"Bearer {TOKEN}".encode()}
 KEYS = [f"client {i}" for i in range(20_000)]
 
 
@@ -45,7 +45,7 @@ def client() -> Iterator[TestClient]:
 
 
 def ask(client: TestClient, key: str | None = None, n: int = 1) -> Any:
-    headers = {} if key is None else {"X-Variant-Key": key.encode()}
+    headers: Any = {} if key is None else {"X-Variant-Key": key.encode()}
     response = client.post("/predict", json={"instances": ["fine"] * n}, headers=headers)
     assert response.status_code == 200, response.text
     return response.json()

@@ -50,12 +50,10 @@ class Histogram:
         """
         if values.dtype.kind in "iub":
             codes, counts = np.unique(values, return_counts=True)
-            edges = np.sort(codes[np.argsort(-counts, kind="stable")[:VALUES]]).astype(np.int64)
+            edges: NDArray[Any] = np.sort(codes[np.argsort(-counts, kind="stable")[:VALUES]]).astype(np.int64)
             empty = cls(edges, np.zeros(0), of_codes=True)
         else:
-            tenths = np.quantile(values.astype(np.float32), np.arange(1, 10) / 10, method="nearest").astype(np.float32)
-            edges, times = np.unique(tenths, return_counts=True)
-            edges = np.unique(np.concatenate([edges, np.nextafter(edges[times > 1], np.float32(np.inf))]))
+            edges = _tenths(values.astype(np.float32))
             empty = cls(edges, np.zeros(0), of_codes=False)
         return cls(empty.edges, empty.count(values), of_codes=empty.of_codes)
 
@@ -83,6 +81,18 @@ class Histogram:
         if not (np.isfinite(counts).all() and (counts >= 0).all() and counts.sum() > 0 and (np.diff(edges) > 0).all()):
             raise ValueError("a histogram that counts nothing, or whose parts are in no order")
         return cls(edges, counts, of_codes=of_codes)
+
+
+def _tenths(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return where to divide numbers into tenths: midway between two of them, so that the last bit of a prediction moves none."""
+    distinct = np.unique(values).astype(np.float64)
+    tenths = np.quantile(values, np.arange(1, 10) / 10, method="nearest")
+    places, times = np.unique(np.searchsorted(distinct, tenths), return_counts=True)
+    margin = 1e-3 * np.maximum(1, np.abs(distinct[[0, -1]]))
+    around = np.concatenate([distinct[:1] - margin[0], distinct, distinct[-1:] + margin[1]])
+    between = ((around[1:] + around[:-1]) / 2).astype(np.float32)  # [i] is below the i-th
+    edges: NDArray[np.float32] = np.unique(np.concatenate([between[places], between[places[times > 1] + 1]]))
+    return edges
 
 
 def read_training(data: Any) -> dict[str, Histogram]:
@@ -157,7 +167,9 @@ class Measures:
             pixels = inputs["pixels"]
             channels = pixels.reshape(*pixels.shape[:2], -1).mean(2)
             if self.prep["mean"] is not None:
-                channels = channels * np.float32(self.prep["std"]) + np.float32(self.prep["mean"])
+                channels = channels * np.asarray(self.prep["std"], np.float32) + np.asarray(
+                    self.prep["mean"], np.float32
+                )
             return [np.round(channels.mean(1) * 255).astype(np.float32)]  # whole levels, so that no last bit counts
         return []
 

@@ -99,6 +99,8 @@ def _drawn(dl: Any, n: int) -> Iterator[Xs]:
         size, bs = dl.n_rows, 64 if n < 1000 else 4096
     else:
         return
+    if size < FEWEST:
+        return
     rows = np.sort(np.random.default_rng(0).choice(size, min(n, size), replace=False))
     for part in np.array_split(rows, max(1, math.ceil(len(rows) / bs))):
         with preserve_rng(*generators(dl)):

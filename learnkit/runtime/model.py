@@ -31,7 +31,8 @@ METADATA = "learnkit"
 """The key under which they stand."""
 
 TASKS = ("category", "multi", "value", "order")
-_EXTERNAL = b"\n\x08location\x12"  # how a reference to another file begins in an ONNX file
+# The key of a reference to another file in an ONNX file: a text after its length, which may be written with a zero behind it.
+_EXTERNAL = (b"\x08location", b"\x00location")
 
 
 class Preparation(Protocol):
@@ -106,7 +107,7 @@ class RuntimeModel:
 
     def __init__(self, content: bytes, name: str, *, threads: int | None = None) -> None:
         ort = optional_import("onnxruntime", extra="serve")
-        if _EXTERNAL in content:
+        if any(key in content for key in _EXTERNAL):
             raise CheckpointError(f"{name} refers to another file for its weights; a model must be one file.")
         options = ort.SessionOptions()
         options.log_severity_level = 3

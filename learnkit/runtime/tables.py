@@ -39,6 +39,9 @@ class TablePreparation:
             for column in self.columns
             if column["kind"] == "category"
         }
+        made = {name for column in self.columns for name in _made_of(column)}
+        if unknown := [name for name in (*self.cats, *self.conts) if name not in made]:
+            raise ValueError(f"the network takes {_some(unknown)}, which no column becomes")
         self.untrained = {name: set(codes) for name, codes in prep["untrained"]}
         self.constant = dict(prep["constant"])
 
@@ -192,6 +195,20 @@ class TablePreparation:
                 notes.append(_never_seen(name, never, ""))
                 numbers[odd] = 0
         return {name: numbers}
+
+
+def _made_of(column: Mapping[str, Any]) -> list[Any]:
+    """Return the names of what a column becomes; it must say all that is needed to make it."""
+    name = column["name"]
+    if column["kind"] == "category":
+        if not isinstance(column["values"], str):
+            raise ValueError(f"the levels of {name!r} are of no kind")
+        return [*(f"{name}_{level}" for level in column["levels"]), f"{name}_nan"] if column["one_hot"] else [name]
+    np.dtype(column["dtype"])
+    for key in ("fill", "mean", "std"):
+        float(column[key])
+    _ = column["constant"]
+    return [name, f"{name}_na"] if column["flag"] else [name]
 
 
 def _never_seen(name: Any, values: Sequence[Any], hint: str) -> str:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import sys
+import sysconfig
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from learnkit.core.errors import CheckpointError
+from learnkit.runtime.model import RuntimeModel
 from learnkit.serve import Limits, app
+from tests.serve import families, small
 from tests.serve.fakes import FakePictures, FakeTable, FakeTexts, b64, png
 
 JSON = {"content-type": "application/json"}
@@ -158,11 +166,39 @@ TENSORS: list[tuple[str, Any, str]] = [
 ]
 
 
+OPENED: list[str] | None = None
+
+
+def note(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and OPENED is not None and isinstance(arguments[0], str):
+        OPENED.append(arguments[0])
+
+
+sys.addaudithook(note)  # cannot be taken off again, so it only notes while there is a list
+INSTALLED = tuple(
+    {*map(str, (Path(__file__).parents[2], sys.prefix, sys.base_prefix)), *sysconfig.get_paths().values()}
+)
+
+
+@contextmanager
+def reading_nothing_else() -> Iterator[None]:
+    """Hold that nothing is opened inside but what is installed: Python's own files, and ours."""
+    global OPENED
+    before, opened = OPENED, list[str]()
+    OPENED = opened
+    try:
+        yield
+    finally:
+        OPENED = before
+    assert [name for name in opened if not str(Path(name).resolve()).startswith(INSTALLED)] == []
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    models = {"table": FakeTable(), "texts": FakeTexts(), "pictures": FakePictures()}
+    models: dict[str, Any] = {"table": FakeTable(), "texts": FakeTexts(), "pictures": FakePictures()}
+    models |= {f"real-{kind}": RuntimeModel(small.file_of(kind), kind) for kind in small.PREP}
     limits = Limits(body_bytes=2**21, pixels=10**6, all_pixels=3 * 10**6, seconds=20)
-    with TestClient(app(models, limits=limits)) as client:
+    with TestClient(app(models, limits=limits, admin_token="t")) as client, reading_nothing_else():
         yield client
         # After all of it the server answers as it did.
         assert client.post("/predict", json={"instances": [{"Age": 20, "State": "HE"}]}).status_code == 200
@@ -225,3 +261,68 @@ def test_a_body_without_a_length_is_stopped_as_it_comes(client: TestClient) -> N
 
     response = client.post("/predict", content=endless(), headers=JSON)
     assert response.status_code == 413
+
+
+def of_good_will(response: Any, statuses: tuple[int, ...]) -> None:
+    """Hold that an answer is one of those expected, short, and tells nothing of the machine."""
+    assert response.status_code in statuses, response.text[:500]
+    assert len(response.content) < 3000
+    assert "root:" not in response.text
+    assert "Traceback" not in response.text
+    if response.status_code != 200:
+        assert {"loc", "msg", "type"} == {*response.json()["detail"][0]}
+
+
+def cases(made: Any) -> Any:
+    """Return each case with its name."""
+    return [pytest.param(*rest, id=name.encode("ascii", "backslashreplace").decode()) for name, *rest in made]
+
+
+# What is new counts as missing, with a warning, which the running server passes over; here each test has its own filters.
+@pytest.mark.filterwarnings("ignore:preparing the rows", "ignore:1 user")
+@pytest.mark.parametrize(("model", "body", "statuses"), cases(families.bodies()))
+def test_no_value_anywhere_is_an_accident(
+    client: TestClient, model: str, body: bytes, statuses: tuple[int, ...]
+) -> None:
+    of_good_will(client.post(f"/predict?model={model}", content=body, headers=JSON), statuses)
+
+
+@pytest.mark.parametrize(("body", "statuses"), cases(families.forms()))
+def test_no_form_is_an_accident(client: TestClient, body: bytes, statuses: tuple[int, ...]) -> None:
+    of_good_will(client.post("/predict?model=real-pictures", content=body, headers=FORM), statuses)
+
+
+@pytest.mark.parametrize(("body", "statuses"), cases(families.tensors()))
+def test_no_tensor_is_an_accident(client: TestClient, body: bytes, statuses: tuple[int, ...]) -> None:
+    of_good_will(client.post("/v2/models/real-table/infer", content=body, headers=JSON), statuses)
+
+
+@pytest.mark.parametrize("body", cases(families.shares()))
+def test_no_share_and_no_feedback_is_an_accident(client: TestClient, body: bytes) -> None:
+    headers = JSON | {"Authorization": "Bearer t"}
+    of_good_will(client.put("/variants", content=body, headers=headers), (422,))
+    of_good_will(client.post("/feedback", content=body, headers=JSON), (404, 422))
+    for headers in ({}, FORM, JSON | {"content-encoding": "gzip"}):
+        of_good_will(client.post("/feedback", content=body, headers=headers), (415,))
+    assert client.get("/variants").json()["variants"]["table"]["share"] == 1
+
+
+@pytest.mark.parametrize("content", cases(families.files()))
+def test_no_file_is_an_accident(content: bytes) -> None:
+    with reading_nothing_else(), pytest.raises(CheckpointError, match=r"^m\.onnx"):
+        RuntimeModel(content, "m.onnx", threads=1)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_file_with_damaged_bytes_is_refused_or_fails_as_a_model(seed: int) -> None:
+    """What is damaged may be a weight or a name, which nobody notices; all else is said."""
+    rng, content = np.random.default_rng(seed), bytearray(small.file_of("table"))
+    for place in rng.integers(0, len(content), 3):
+        content[place] ^= 1 << int(rng.integers(8))
+    try:
+        model = RuntimeModel(bytes(content), "m.onnx", threads=1)
+    except CheckpointError:
+        return
+    with TestClient(app({"a": model})) as client:
+        body = f'{{"instances": [{families.ROW}]}}'.encode()
+        of_good_will(client.post("/predict?model=a", content=body, headers=JSON), (200, 422))

@@ -24,7 +24,7 @@ from learnkit.train.portable import n_items
 
 __all__ = ["what_training_saw"]
 
-ROWS = {"pictures": 500, "texts": 500}
+ROWS = {"pictures": 300, "texts": 300}
 """Items that are looked at, drawn from all; of tables and ratings, which cost little, 10,000."""
 
 Xs = tuple[Any, ...]

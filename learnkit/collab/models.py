@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnkit.core.errors import check_positive
@@ -68,6 +69,8 @@ class EmbeddingModel(nn.Module, ABC):
         self.start = _raw_score(mean, y_range)
         self.user_factors = embedding(n_users, self.n_factors, sparse=sparse)
         self.item_factors = embedding(n_items, self.n_factors, sparse=sparse)
+
+    __jit_unused_properties__ = ("u", "i", "ub", "ib")  # TorchScript compiles every property but these
 
     @abstractmethod
     def raw_scores(self, users: Tensor, items: Tensor) -> Tensor:
@@ -253,7 +256,7 @@ class EmbeddingNet(EmbeddingModel):
         """Return the network's output for each pair."""
         user, item = self.user_factors(users), self.item_factors(items)
         if item.ndim > user.ndim:
-            user = user.unsqueeze(-2).expand(*item.shape[:-1], -1)
+            user = user.unsqueeze(-2).expand_as(item)
         return self.layers(torch.cat([user, item], dim=-1)).squeeze(-1)
 
     def config(self) -> dict[str, Any]:
@@ -274,7 +277,7 @@ class Table(nn.Embedding):
         """Return the rows of `codes`, shape `(*codes.shape, size)`."""
         if codes.dtype not in (torch.int64, torch.int32) and not codes.is_floating_point():
             codes = codes.long()
-        return super().forward(codes)
+        return F.embedding(codes, self.weight, sparse=self.sparse)
 
 
 def embedding(n: int, size: int, *, std: float = 0.01, sparse: bool = False) -> nn.Embedding:

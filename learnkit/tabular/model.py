@@ -32,7 +32,7 @@ class CategoryEmbedding(nn.Embedding):
     def forward(self, codes: Tensor) -> Tensor:
         """Return the vectors `(B, width)` of the codes `(B,)`."""
         # On CUDA the gradient of `index_select` is summed in no fixed order; that of `nn.Embedding` is.
-        return self.weight.index_select(0, codes) if codes.device.type == "cpu" else super().forward(codes)
+        return self.weight.index_select(0, codes) if codes.device.type == "cpu" else F.embedding(codes, self.weight)
 
 
 def embedding_sizes(emb_szs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -74,7 +74,9 @@ class Embeddings(nn.Module):
         columns = cats.t().contiguous().unbind(0)
         if len(columns) != len(self.embs):
             raise ValueError(f"the model has {len(self.embs)} embeddings; the batch has {len(columns)} categories.")
-        vectors = [emb(column) for emb, column in zip(self.embs, columns, strict=True)]
+        vectors: list[Tensor] = []
+        for i, emb in enumerate(self.embs):  # `zip` is not in TorchScript
+            vectors.append(emb(columns[i]))
         return [self.drop(torch.cat(vectors, dim=1))] if self.drop.p else vectors
 
 

@@ -31,7 +31,9 @@ from learnkit.data.joining import batch_len
 from learnkit.data.loaders import generators, n_batches, split_batch
 from learnkit.data.prep import Prep
 from learnkit.data.targets import Real
+from learnkit.export.checking import Axes, Expected
 from learnkit.export.onnx import write_onnx
+from learnkit.export.torchscript import write_torchscript
 from learnkit.store.archive import write_archive
 from learnkit.store.model_state import model_state
 from learnkit.store.spec import ModelSpec
@@ -1035,30 +1037,42 @@ class Learner(Settable):
         MissingExtraError
             If onnx, onnxscript or onnxruntime is not installed.
         """
-        target, prep = self.data.target, self.prep
-        whole = gets_whole(self.crit, self.model, regularised=bool(self._regularisers()))
-        reading = read(self.crit, target, self.activation)
-        task = task_of(target, reading)
-        if items is None:
-            xs, _ = self.data.some_items(8, is_val=self.data.val_dl is not None)
-            xs = xs if prep is None else prep.as_raw(xs)
-        else:
-            xs, _ = split_batch(next(iter(known_prep(prep, "raw items cannot be predicted").loader(items, 8))))
-        axes = axes_of(prep, xs)
-        xs = few(xs, axes, 8)
-
-        def expected(xs: tuple[Tensor, ...]) -> NDArray[Any]:
-            return probabilities(self._predict([(xs, torch.zeros(n_items(xs, axes)))]).preds, task)
-
-        in_one_piece: Any = getattr(self.model, "in_one_piece", None)
-        model = self.model if in_one_piece is None else in_one_piece()
-        network = Predicts(model, reading, task, flat=self.data.item_shape == (), whole=whole)
-        meta = described(prep, xs, target, task)  # type: ignore[arg-type]
-        saw = what_training_saw(self.data, prep, meta, axes, expected)
+        network, xs, axes, meta, expected = self._as_program(items)
+        saw = what_training_saw(self.data, self.prep, meta, axes, expected)
         file = write_onnx(path, network, xs, axes, meta | ({} if saw is None else {"training": saw}), expected)
         if card:
             write_card(file, self.card())
         return file
+
+    def to_torchscript(self, path: PathLike, *, items: Any = None, method: str = "trace") -> Path:
+        """Write the network, with its activation, as TorchScript, which PyTorch has deprecated: for programs that read nothing else.
+
+        It is compared with `predict` as `to_onnx` does it. Classes, preparation and names of the inputs lie in it as a JSON text,
+        `learnkit.json`. Who opens such a file trusts its author; learnkit opens none.
+
+        Parameters
+        ----------
+        path : path-like
+            `.pt` is added if it is missing.
+        items : Any, optional
+            Raw items to compare with, as `predict_raw` takes them; of the validation set by default.
+        method : {"trace", "script"}, default "trace"
+            Record the operations of a run, or compile the network's code with its branches and loops.
+
+        Returns
+        -------
+        Path
+            The file written.
+
+        Raises
+        ------
+        ExportError
+            If the network cannot be translated (those for texts cannot), or predicts something else there by more than 1e-4. On
+            Python 3.14 and newer, where PyTorch does not support TorchScript.
+        DataError
+            If it is not known what is predicted.
+        """
+        return write_torchscript(path, *self._as_program(items), method=method)
 
     def summary(self, xs: Any = None) -> ModelSummary:
         """Report shape, parameters and trainability for each call of a layer; everything stays as it was.
@@ -1116,6 +1130,28 @@ class Learner(Settable):
         return f"{type(self).__name__} on {self.device}\n{self.model!r}"
 
     # ---------------------------------------------------------------- private
+
+    def _as_program(self, items: Any) -> tuple[nn.Module, tuple[Tensor, ...], Axes, dict[str, Any], Expected]:
+        """Return what other programs are given: network, a few inputs, their axes, a description, and what is to come out."""
+        target, prep = self.data.target, self.prep
+        whole = gets_whole(self.crit, self.model, regularised=bool(self._regularisers()))
+        reading = read(self.crit, target, self.activation)
+        task = task_of(target, reading)
+        if items is None:
+            xs, _ = self.data.some_items(8, is_val=self.data.val_dl is not None)
+            xs = xs if prep is None else prep.as_raw(xs)
+        else:
+            xs, _ = split_batch(next(iter(known_prep(prep, "raw items cannot be predicted").loader(items, 8))))
+        axes = axes_of(prep, xs)
+        xs = few(xs, axes, 8)
+
+        def expected(xs: tuple[Tensor, ...]) -> NDArray[Any]:
+            return probabilities(self._predict([(xs, torch.zeros(n_items(xs, axes)))]).preds, task)
+
+        in_one_piece: Any = getattr(self.model, "in_one_piece", None)
+        model = self.model if in_one_piece is None else in_one_piece()
+        network = Predicts(model, reading, task, flat=self.data.item_shape == (), whole=whole)
+        return network, xs, axes, described(prep, xs, target, task), expected  # type: ignore[arg-type]
 
     def _optimizer(self, lrs: LRs, wds: LRs | None) -> LayerOptimizer:
         # One rate for all layers needs no groups, and an optimizer with one group is faster.

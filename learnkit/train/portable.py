@@ -14,7 +14,7 @@ from learnkit.core.errors import DataError
 from learnkit.core.version import __version__
 from learnkit.data.prep import Prep
 from learnkit.data.targets import Category, MultiCategory, Real, Target
-from learnkit.export.onnx import Axes
+from learnkit.export.checking import Axes
 from learnkit.runtime.model import FORMAT
 from learnkit.train.losses import Reading, as_they_are, split_output
 

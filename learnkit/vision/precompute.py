@@ -57,10 +57,6 @@ class BodyAndHead(nn.Sequential):
         """Return early body, late body, head."""
         return body_and_head_groups(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scores of pictures."""
-        return self.scores(self.activations(x))
-
     def scores(self, x: Tensor) -> Tensor:
         """Return the scores of activations."""
         for layer in self._head_layers()[self.n_pooling :]:

@@ -102,6 +102,11 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor, state: State = None) -> Encoded:
         """Encode a window `(T, B)` that follows the one that gave `state`."""
 
+    def whole(self, x: Tensor) -> Tensor:
+        """Encode texts `(T, B)` from their beginning to their end: what `forward` gives as `dropped`."""
+        encoded: Encoded = self(x, None)
+        return encoded.dropped
+
     @abstractmethod
     def layer_groups(self) -> list[list[nn.Module]]:
         """Return the embedding and each layer, first to last."""

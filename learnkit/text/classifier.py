@@ -131,7 +131,7 @@ class WholeText(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Score texts, padded at the end."""
         pooled = Pooled()
-        pooled.add(self.encoder(x, None).dropped, x != Vocab.pad)
+        pooled.add(self.encoder.whole(x), x != Vocab.pad)
         scores: Tensor = self.head(pooled.vector())
         return scores
 

@@ -32,6 +32,7 @@ from learnkit.data.loaders import generators, n_batches, split_batch
 from learnkit.data.prep import Prep
 from learnkit.data.targets import Real
 from learnkit.export.checking import Axes, Expected
+from learnkit.export.exported_program import write_exported
 from learnkit.export.onnx import write_onnx
 from learnkit.export.torchscript import write_torchscript
 from learnkit.store.archive import write_archive
@@ -1073,6 +1074,38 @@ class Learner(Settable):
             If it is not known what is predicted.
         """
         return write_torchscript(path, *self._as_program(items), method=method)
+
+    def to_exported(self, path: PathLike, aot: bool = False, *, items: Any = None) -> Path:
+        """Write the network, with its activation, as a program of `torch.export`: for PyTorch without learnkit, and for C++.
+
+        What is in the file is run on a few items, on one, on twice as many, and on texts of other lengths, and compared with
+        `predict`. Classes, preparation and names of the inputs lie in it as a JSON text, `learnkit.json`; no item does. Who opens
+        such a file trusts its author; learnkit opens none.
+
+        Parameters
+        ----------
+        path : path-like
+            `.pt2` is added if it is missing.
+        aot : bool, default False
+            Compile it with AOTInductor, for programs in C++ and for speed. The package runs on CPUs like the one of this machine,
+            with the same version of PyTorch; the JSON text is metadata in it, under `learnkit`.
+        items : Any, optional
+            Raw items to compare with, as `predict_raw` takes them; of the validation set by default.
+
+        Returns
+        -------
+        Path
+            The file written.
+
+        Raises
+        ------
+        ExportError
+            If the network cannot be translated (an LSTM or GRU over texts cannot), or predicts something else there by more than
+            1e-4; with `aot` if there is no C++ compiler.
+        DataError
+            If it is not known what is predicted.
+        """
+        return write_exported(path, *self._as_program(items), aot=aot)
 
     def summary(self, xs: Any = None) -> ModelSummary:
         """Report shape, parameters and trainability for each call of a layer; everything stays as it was.

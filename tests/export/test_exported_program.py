@@ -1,0 +1,119 @@
+"""What is written as a program of `torch.export` predicts as the learner does, at any batch size and length."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from learnkit import Category, DataBunch, ExportError, Learner, TensorLoader
+from learnkit.text import TextClassifier, TransformerEncoder
+from tests.export.kinds import FIXED, texts
+from tests.export.test_onnx import Branches, Draws, Memory, X, learner
+
+
+def opened(file: Path) -> tuple[Any, dict[str, Any]]:
+    """Return a file's network and description, as a program without learnkit opens it."""
+    extra = {"learnkit.json": ""}
+    return torch.export.load(file, extra_files=extra).module(), json.loads(extra["learnkit.json"])
+
+
+@pytest.mark.parametrize("kind", FIXED)
+def test_it_predicts_what_the_learner_predicts(tmp_path: Path, kind: str) -> None:
+    learn = FIXED[kind](tmp_path)
+    learn.no_progress()
+    learn.fit(1e-3, 1)
+    before = {name: x.clone() for name, x in learn.model.state_dict().items()}
+    network, meta = opened(learn.to_exported(tmp_path / "m"))
+    _, xs, axes, _, as_predict = learn._as_program(None)
+    for some in (xs, tuple(x[1:2] for x in xs), tuple(torch.cat([x] * 5) for x in xs)):
+        np.testing.assert_allclose(network(*some).detach().numpy(), as_predict(some), atol=1e-5)
+    assert meta["classes"] == learn.data.classes
+    assert meta["inputs"] == list(axes)
+    assert all(torch.equal(x, before[name]) for name, x in learn.model.state_dict().items())
+
+
+def test_opened_without_learnkit_it_predicts_the_same(tmp_path: Path) -> None:
+    learn = learner(tmp_path, "category")
+    file = learn.to_exported(tmp_path / "m")
+    code = f"""
+import sys, torch
+print(torch.export.load({str(file)!r}).module()(torch.zeros(3, 6)).tolist())
+assert "learnkit" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    expected = learn.model(torch.zeros(3, 6)).softmax(1).tolist()
+    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-6)
+
+
+def test_neither_items_nor_paths_are_in_the_file(tmp_path: Path) -> None:
+    learn = learner(tmp_path, "category")
+    file = learn.to_exported(tmp_path / "m")
+    with zipfile.ZipFile(file) as archive:
+        content = b"".join(map(archive.read, archive.namelist()))
+    assert not any(row.tobytes() in content for row in X.numpy())
+    assert str(Path(__file__).parents[2]).encode() not in content
+    assert str(Path(torch.__file__).parent).encode() not in content
+    assert next(learn.model.parameters()).detach().numpy().tobytes() in content
+    assert torch.export.load(file).example_inputs is None
+
+
+def as_text(learn: Learner, x: Tensor) -> Any:
+    with torch.no_grad():
+        return learn.model.eval()(x)[0].softmax(1).numpy()
+
+
+def test_a_transformer_over_texts_is_right_at_any_length(tmp_path: Path) -> None:
+    learn = Learner(texts(tmp_path).data, TextClassifier(TransformerEncoder(60, 8, 16, 2), 2))
+    learn.no_progress()
+    network, meta = opened(learn.to_exported(tmp_path / "m"))
+    assert meta["inputs"] == ["tokens"]
+    for shape in ((1, 1), (3, 5), (70, 2)):
+        x = torch.randint(2, 20, shape)
+        np.testing.assert_allclose(network(x).detach().numpy(), as_text(learn, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["lstm", "gru"])
+def test_recurrent_networks_over_texts_say_why_not(tmp_path: Path, arch: str) -> None:
+    with pytest.raises(ExportError, match=r"an LSTM or GRU .* one length only. Use `learn.to_onnx\(path\)`"):
+        texts(tmp_path, arch).to_exported(tmp_path / "m")
+    assert not [*tmp_path.glob("*.pt2")]
+
+
+def test_a_recurrent_network_over_rows_of_one_length_is_written(tmp_path: Path) -> None:
+    x = torch.randn(20, 7, 6)
+    loader = TensorLoader(x, torch.arange(20) % 3, 8)
+    learn = Learner(DataBunch(tmp_path, loader, loader, target=Category(list("abc"))), Memory(torch.nn.LSTM))
+    network, _ = opened(learn.to_exported(tmp_path / "m"))
+    np.testing.assert_allclose(network(x).detach().numpy(), np.exp(learn.predict()), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [(Branches, "cannot be translated to a program of torch.export"), (Draws, "where `predict` gives")],
+)
+def test_what_would_predict_otherwise_is_refused_and_the_file_is_left(tmp_path: Path, model: Any, words: str) -> None:
+    file = learner(tmp_path, "category").to_exported(tmp_path / "m")
+    before = file.read_bytes()
+    with pytest.raises(ExportError, match=words):
+        learner(tmp_path, "category", model()).to_exported(file)
+    assert file.read_bytes() == before
+    assert [x.name for x in tmp_path.glob("*.pt2*")] == ["m.pt2"]
+
+
+def test_without_a_compiler_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ExportError, match=r"no compiler 'no-such-compiler' here.*apt-get install g\+\+.*CXX"):
+        learner(tmp_path, "category").to_exported(tmp_path / "m", aot=True)
+    assert not [*tmp_path.glob("*.pt2")]

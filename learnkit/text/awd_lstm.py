@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +73,9 @@ class Encoder(nn.Module, ABC):
     bs : int
         What the course's scripts set before they read one text (`m[0].bs = 1`). The state follows the batch by itself
         here, so it changes nothing.
+    carries_all : bool
+        Whether the state holds all that came before, so that a text in windows is read as in one piece; `False` unless an
+        encoder says otherwise. Only such a one can be exported to other programs.
 
     Examples
     --------
@@ -97,15 +100,11 @@ class Encoder(nn.Module, ABC):
     embedding: WordDropout
     out_sz: int
     bs: int = 1
+    carries_all: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, x: Tensor, state: State = None) -> Encoded:
         """Encode a window `(T, B)` that follows the one that gave `state`."""
-
-    def whole(self, x: Tensor) -> Tensor:
-        """Encode texts `(T, B)` from their beginning to their end: what `forward` gives as `dropped`."""
-        encoded: Encoded = self(x, None)
-        return encoded.dropped
 
     @abstractmethod
     def layer_groups(self) -> list[list[nn.Module]]:
@@ -292,6 +291,8 @@ class AWDLSTM(Encoder):
     >>> encoded.dropped.shape
     torch.Size([5, 3, 8])
     """
+
+    carries_all = True
 
     def __init__(
         self,

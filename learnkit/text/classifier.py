@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from learnkit.core.errors import check_positive
+from learnkit.core.errors import ExportError, check_positive
 from learnkit.core.layers import bn_drop_lin
 from learnkit.text.awd_lstm import Encoder, State, repackage_var
 from learnkit.text.vocab import Vocab
@@ -109,7 +109,19 @@ class TextClassifier(nn.Module):
         return self.head(pooled.vector()), torch.cat(raws), torch.cat(drops)
 
     def in_one_piece(self) -> nn.Module:
-        """Return a module of the same layers that reads a text at once, without windows, and gives its scores only."""
+        """Return a module of the same layers that reads a text at once, without windows, and gives its scores only.
+
+        Raises
+        ------
+        ExportError
+            If the encoder sees but a part of what was before a window: in one piece it would predict otherwise.
+        """
+        if not self.encoder.carries_all:
+            raise ExportError(
+                f"a text classifier on {type(self.encoder).__name__} cannot be exported to other programs: it reads a text in windows "
+                f"of {self.bptt} tokens, which the formats do not have, and in one piece it would predict otherwise. Use an LSTM or "
+                "GRU; an encoder of your own whose state holds all that came before says so by `carries_all = True`."
+            )
         return WholeText(self.encoder, self.head)
 
     def __getitem__(self, i: int) -> nn.Module:
@@ -131,7 +143,7 @@ class WholeText(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Score texts, padded at the end."""
         pooled = Pooled()
-        pooled.add(self.encoder.whole(x), x != Vocab.pad)
+        pooled.add(self.encoder(x, None).dropped, x != Vocab.pad)
         scores: Tensor = self.head(pooled.vector())
         return scores
 

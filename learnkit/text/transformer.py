@@ -82,22 +82,14 @@ class TransformerEncoder(Encoder):
     def forward(self, x: Tensor, state: State = None) -> Encoded:
         """Encode a window, with the tokens before, `(context, B)`, as its state; see `Encoder.forward`."""
         seen = x if state is None else torch.cat([state, x])
-        h = self._encode(seen, len(seen) - len(x))
-        return Encoded(h, self.output_drop(h), seen[-self.context :])
-
-    def whole(self, x: Tensor) -> Tensor:
-        """Encode texts from their beginning to their end."""
-        return self.output_drop(self._encode(x, 0))
-
-    def _encode(self, seen: Tensor, n_before: int) -> Tensor:
-        n_seen = seen.shape[0]  # and not `len`, which for the formats of other programs is a number and no variable
-        first = self.context - n_before
         # Embeddings start small; scaled up they weigh as much as the positions.
-        positions = _positions(first, first + n_seen, self.out_sz, seen.device)
+        first = self.context - (len(seen) - len(x))
+        positions = _positions(first, first + len(seen), self.out_sz, x.device)
         h = self.input_drop(self.embedding(seen) * math.sqrt(self.out_sz) + positions[:, None])
         for layer in self.layers:
             h = layer(h)
-        return self.norm(h[n_before:])
+        h = self.norm(h[len(seen) - len(x) :])
+        return Encoded(h, self.output_drop(h), seen[-self.context :])
 
     def layer_groups(self) -> list[list[nn.Module]]:
         """Return the embedding and each block, first to last."""

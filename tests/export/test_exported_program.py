@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learnkit import Category, DataBunch, ExportError, Learner, TensorLoader
+from learnkit.export.exported_program import write_exported
 from learnkit.text import TextClassifier, TransformerEncoder
 from tests.export.kinds import FIXED, texts
 from tests.export.test_onnx import Branches, Draws, Memory, X, learner
@@ -69,19 +70,39 @@ def test_neither_items_nor_paths_are_in_the_file(tmp_path: Path) -> None:
     assert torch.export.load(file).example_inputs is None
 
 
-def as_text(learn: Learner, x: Tensor) -> Any:
-    with torch.no_grad():
-        return learn.model.eval()(x)[0].softmax(1).numpy()
+class MeanOfWords(nn.Module):
+    """Scores `(B, 2)` of texts `(T, B)`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(20, 4), nn.Linear(4, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        y: Tensor = self.out(self.table(tokens).mean(0)).softmax(1)
+        return y
 
 
-def test_a_transformer_over_texts_is_right_at_any_length(tmp_path: Path) -> None:
+def test_a_network_over_texts_without_a_state_is_right_at_any_length(tmp_path: Path) -> None:
+    model = MeanOfWords()
+
+    def as_model(xs: tuple[Tensor, ...]) -> Any:
+        return model(*xs).detach().numpy()
+
+    tokens = torch.randint(0, 20, (9, 4))
+    axes = {"tokens": {0: "length", 1: "batch"}}
+    network, meta = opened(write_exported(tmp_path / "m", model, [tokens], axes, {"classes": ["n", "p"]}, as_model))
+    assert meta == {"classes": ["n", "p"], "inputs": ["tokens"]}
+    for shape in ((1, 1), (3, 5), (300, 2)):
+        x = torch.randint(0, 20, shape)
+        np.testing.assert_allclose(network(x).detach().numpy(), as_model((x,)), atol=1e-6)
+
+
+def test_a_transformer_which_sees_a_part_of_what_was_before_says_why_not(tmp_path: Path) -> None:
     learn = Learner(texts(tmp_path).data, TextClassifier(TransformerEncoder(60, 8, 16, 2), 2))
-    learn.no_progress()
-    network, meta = opened(learn.to_exported(tmp_path / "m"))
-    assert meta["inputs"] == ["tokens"]
-    for shape in ((1, 1), (3, 5), (70, 2)):
-        x = torch.randint(2, 20, shape)
-        np.testing.assert_allclose(network(x).detach().numpy(), as_text(learn, x), atol=1e-5)
+    for write in (learn.to_exported, learn.to_onnx, learn.to_torchscript):
+        with pytest.raises(ExportError, match="TransformerEncoder cannot be exported.*in windows of 70 tokens"):
+            write(tmp_path / "m")
+    assert not [*tmp_path.glob("m*")]
 
 
 @pytest.mark.parametrize("arch", ["lstm", "gru"])
@@ -94,7 +115,7 @@ def test_recurrent_networks_over_texts_say_why_not(tmp_path: Path, arch: str) ->
 def test_a_recurrent_network_over_rows_of_one_length_is_written(tmp_path: Path) -> None:
     x = torch.randn(20, 7, 6)
     loader = TensorLoader(x, torch.arange(20) % 3, 8)
-    learn = Learner(DataBunch(tmp_path, loader, loader, target=Category(list("abc"))), Memory(torch.nn.LSTM))
+    learn = Learner(DataBunch(tmp_path, loader, loader, target=Category(list("abc"))), Memory(nn.LSTM))
     network, _ = opened(learn.to_exported(tmp_path / "m"))
     np.testing.assert_allclose(network(x).detach().numpy(), np.exp(learn.predict()), atol=1e-5)
 

@@ -1045,7 +1045,7 @@ class Learner(Settable):
             write_card(file, self.card())
         return file
 
-    def to_torchscript(self, path: PathLike, *, items: Any = None, method: str = "trace") -> Path:
+    def to_torchscript(self, path: PathLike, *, items: Any = None, method: str = "trace", card: bool = True) -> Path:
         """Write the network, with its activation, as TorchScript, which PyTorch has deprecated: for programs that read nothing else.
 
         It is compared with `predict` as `to_onnx` does it. Classes, preparation and names of the inputs lie in it as a JSON text,
@@ -1059,6 +1059,8 @@ class Learner(Settable):
             Raw items to compare with, as `predict_raw` takes them; of the validation set by default.
         method : {"trace", "script"}, default "trace"
             Record the operations of a run, or compile the network's code with its branches and loops.
+        card : bool, default True
+            Write what is known of the model beside it, see `export`.
 
         Returns
         -------
@@ -1073,9 +1075,12 @@ class Learner(Settable):
         DataError
             If it is not known what is predicted.
         """
-        return write_torchscript(path, *self._as_program(items), method=method)
+        file = write_torchscript(path, *self._as_program(items), method=method)
+        if card:
+            write_card(file, self.card())
+        return file
 
-    def to_exported(self, path: PathLike, aot: bool = False, *, items: Any = None) -> Path:
+    def to_exported(self, path: PathLike, aot: bool = False, *, items: Any = None, card: bool = True) -> Path:
         """Write the network, with its activation, as a program of `torch.export`: for PyTorch without learnkit, and for C++.
 
         What is in the file is run on a few items, on one, on twice as many, and on texts of other lengths, and compared with
@@ -1091,6 +1096,8 @@ class Learner(Settable):
             with the same version of PyTorch; the JSON text is metadata in it, under `learnkit`.
         items : Any, optional
             Raw items to compare with, as `predict_raw` takes them; of the validation set by default.
+        card : bool, default True
+            Write what is known of the model beside it, see `export`.
 
         Returns
         -------
@@ -1105,7 +1112,10 @@ class Learner(Settable):
         DataError
             If it is not known what is predicted.
         """
-        return write_exported(path, *self._as_program(items), aot=aot)
+        file = write_exported(path, *self._as_program(items), aot=aot)
+        if card:
+            write_card(file, self.card())
+        return file
 
     def summary(self, xs: Any = None) -> ModelSummary:
         """Report shape, parameters and trainability for each call of a layer; everything stays as it was.

@@ -44,7 +44,7 @@ def write_exported(
     path : path-like
         `.pt2` is added if it is missing.
     model : nn.Module
-        Called as `model(*xs)`, returns the predictions. It stays as it is.
+        Called as `model(*xs)` (and so its `forward` is written), returns the predictions. It stays as it is.
     xs : sequence of Tensor
         Inputs of a few items; none of them is in the file.
     axes : mapping
@@ -109,7 +109,7 @@ def _translated(model: nn.Module, xs: tuple[Tensor, ...], axes: Axes) -> torch.e
 
 
 def _save(program: torch.export.ExportedProgram, file: Path, description: str) -> Callable[..., Tensor]:
-    program.example_inputs = None  # type: ignore[assignment]  # they are items of the user's
+    program.example_inputs = None  # they are items of the user's
     try:
         with quiet():
             torch.export.save(program, file, extra_files={DESCRIPTION: description})

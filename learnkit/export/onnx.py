@@ -43,7 +43,7 @@ def write_onnx(
     path : path-like
         `.onnx` is added if it is missing.
     model : nn.Module
-        Called as `model(*xs)`, returns the predictions. It stays as it is.
+        Called as `model(*xs)` (and so its `forward` is written), returns the predictions. It stays as it is.
     xs : sequence of Tensor
         Inputs of a few items.
     axes : mapping

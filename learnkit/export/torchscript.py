@@ -48,7 +48,7 @@ def write_torchscript(
     path : path-like
         `.pt` is added if it is missing.
     model : nn.Module
-        Called as `model(*xs)`, returns the predictions. It stays as it is.
+        Called as `model(*xs)` (and so its `forward` is written), returns the predictions. It stays as it is.
     xs : sequence of Tensor
         Inputs of a few items; none of them is in the file.
     axes : mapping

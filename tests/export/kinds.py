@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ def pictures(folder: Path) -> Learner:
     return ConvLearner.pretrained("resnet18", data, weights=False)
 
 
-def table(folder: Path, **options: Any) -> Learner:
+def table(folder: Path, columns: Sequence[str] = ("State", "Km"), **options: Any) -> Learner:
+    """Return one on a table; with one column an input of the network has none."""
     df = pd.DataFrame({"State": ["HE", "BY", "SH", "NI"] * 10, "Km": np.arange(40) * 1.5, "Sales": np.arange(40.0)})
-    x, y, _, _ = proc_df(df, "Sales", do_scale=True)
+    x, y, _, _ = proc_df(df[[*columns, "Sales"]], "Sales", do_scale=True)
     assert y is not None
     return ColumnarModelData.from_data_frame(folder, range(30, 40), x, y, bs=8).get_learner(szs=[6], **options)
 
@@ -51,6 +52,8 @@ FIXED: dict[str, Callable[[Path], Learner]] = {
     "pictures": pictures,
     "table": table,
     "table, ple": partial(table, arch="ple"),
+    "table, numbers": partial(table, columns=["Km"]),
+    "table, categories": partial(table, columns=["State"]),
     "ratings": ratings,
     "ratings, dot": partial(ratings, model=EmbeddingDot),
     "ratings, net": partial(ratings, model=EmbeddingNet),

@@ -18,7 +18,7 @@ from learnkit import Category, DataBunch, ExportError, Learner, TensorLoader
 from learnkit.export.exported_program import write_exported
 from learnkit.text import TextClassifier, TransformerEncoder
 from tests.export.kinds import FIXED, texts
-from tests.export.test_onnx import Branches, Draws, Memory, X, learner
+from tests.export.test_onnx import TASKS, Branches, Draws, Memory, X, learner
 
 
 def opened(file: Path) -> tuple[Any, dict[str, Any]]:
@@ -40,6 +40,17 @@ def test_it_predicts_what_the_learner_predicts(tmp_path: Path, kind: str) -> Non
     assert meta["classes"] == learn.data.classes
     assert meta["inputs"] == list(axes)
     assert all(torch.equal(x, before[name]) for name, x in learn.model.state_dict().items())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_its_activation_in_the_network(tmp_path: Path, task: str) -> None:
+    learn = learner(tmp_path, task)
+    learn.fit(0.01, 1)
+    network, meta = opened(learn.to_exported(tmp_path / "m"))
+    preds = learn.predict()
+    expected = np.exp(preds) if task == "category" else preds
+    np.testing.assert_allclose(network(X).detach().numpy(), expected, atol=1e-5)
+    assert meta.get("threshold") == (0.4 if task == "multi" else None)
 
 
 def test_opened_without_learnkit_it_predicts_the_same(tmp_path: Path) -> None:
@@ -77,8 +88,8 @@ class MeanOfWords(nn.Module):
         super().__init__()
         self.table, self.out = nn.Embedding(20, 4), nn.Linear(4, 2)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        y: Tensor = self.out(self.table(tokens).mean(0)).softmax(1)
+    def forward(self, *xs: Tensor) -> Tensor:
+        y: Tensor = self.out(self.table(xs[0]).mean(0)).softmax(1)
         return y
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from learnkit import ExportError, Learner
 from learnkit.export import torchscript
 from tests.export.kinds import FIXED, texts
-from tests.export.test_onnx import Branches, Draws, learner
+from tests.export.test_onnx import TASKS, Branches, Draws, X, learner
 
 pytestmark = pytest.mark.filterwarnings("ignore:TorchScript is deprecated in PyTorch:FutureWarning")
 
@@ -49,6 +49,17 @@ def test_it_predicts_what_the_learner_predicts(tmp_path: Path, kind: str, method
     assert len(meta["inputs"]) == len(xs)
     assert type(learn.model) is type(FIXED[kind](tmp_path).model)
     assert all(torch.equal(x, before[name]) for name, x in learn.model.state_dict().items())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_its_activation_in_the_network(tmp_path: Path, task: str) -> None:
+    learn = learner(tmp_path, task)
+    learn.fit(0.01, 1)
+    network, meta = opened(learn.to_torchscript(tmp_path / "m"))
+    preds = learn.predict()
+    expected = np.exp(preds) if task == "category" else preds
+    np.testing.assert_allclose(network(X).detach().numpy(), expected, atol=1e-5)
+    assert meta.get("threshold") == (0.4 if task == "multi" else None)
 
 
 @pytest.mark.parametrize("kind", FIXED)

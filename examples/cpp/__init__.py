@@ -1,0 +1,1 @@
+"""A compiled model in a program of C++."""

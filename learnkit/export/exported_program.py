@@ -71,7 +71,7 @@ def write_exported(
     if of_any_length(axes) and any(isinstance(module, nn.RNNBase) for module in model.modules()):
         raise ExportError(
             "`torch.export` writes an LSTM or GRU out step by step, so that it would be right for texts of one length only. Use "
-            "`learn.to_onnx(path)`, which is right at any length."
+            "`learn.to_onnx(path)`, which is right at any length, or, in C++ that has PyTorch, `learn.to_torchscript(path)`."
         )
     file = as_path("path", path)
     file = file if file.suffix == ".pt2" else file.with_name(file.name + ".pt2")

@@ -69,18 +69,18 @@ def write_torchscript(
     ------
     ExportError
         If it cannot be translated, or gives something else there; what was at `path` is untouched. Also on Python 3.14 and newer,
-        and for texts.
+        and for texts with
+        `method="script"`.
     """
     check_choice("method", method, ("trace", "script"))
     if sys.version_info >= ENDED:
         raise ExportError(
             "PyTorch does not support TorchScript on Python 3.14 and newer. Use `learn.to_exported(path)`, or `learn.to_onnx(path)`."
         )
-    if of_any_length(axes):
+    if method == "script" and of_any_length(axes):
         raise ExportError(
-            "a network over texts cannot be translated to TorchScript: it steps through a text of any length and hands on a state "
-            "of several parts, which `script` cannot compile, and `trace` would keep the length of one text. Use "
-            "`learn.to_onnx(path)`, which is right at any length."
+            "a network over texts cannot be compiled by TorchScript: what its encoder hands on from step to step is of no type that "
+            'TorchScript knows. `method="trace"` writes it, right at any length, and so does `learn.to_onnx(path)`.'
         )
     warn_once(
         "TorchScript is deprecated in PyTorch. For C++ and for PyTorch use `learn.to_exported(path)` instead, elsewhere "
@@ -109,8 +109,10 @@ def _translated(model: nn.Module, xs: tuple[Tensor, ...], meta: Mapping[str, Any
     content = io.BytesIO()
     try:
         with quiet(), torch.no_grad():
-            # Where a value decides what is done next, a trace would always do what it did for these items.
+            # Where a value decides what is done next, a trace would always do what it did for these items. The libraries of layers
+            # only ask whether shapes fit.
             warnings.simplefilter("error", torch.jit.TracerWarning)
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"(torch|torchvision|timm)\.")
             if method == "script":
                 for name, part in model.named_children():
                     setattr(model, name, torch.jit.script(part))

@@ -1070,8 +1070,8 @@ class Learner(Settable):
         Raises
         ------
         ExportError
-            If the network cannot be translated (those for texts cannot), or predicts something else there by more than 1e-4. On
-            Python 3.14 and newer, where PyTorch does not support TorchScript.
+            If the network cannot be translated (those for texts cannot be compiled, only traced), or predicts something else there
+            by more than 1e-4. On Python 3.14 and newer, where PyTorch does not support TorchScript.
         DataError
             If it is not known what is predicted.
         """

@@ -131,9 +131,16 @@ def test_what_would_predict_otherwise_is_refused(tmp_path: Path, model: Any, met
     assert not [*tmp_path.glob("*.pt")]
 
 
-def test_texts_say_why_not(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"a text of any length.*learn.to_onnx\(path\)"):
-        texts(tmp_path).to_torchscript(tmp_path / "m")
+@pytest.mark.parametrize("arch", ["lstm", "gru"])
+def test_texts_are_traced_right_at_any_length_and_script_says_why_not(tmp_path: Path, arch: str) -> None:
+    learn = texts(tmp_path, arch)
+    with pytest.raises(ExportError, match=r"of no type that TorchScript knows. `method=\"trace\"` writes it"):
+        learn.to_torchscript(tmp_path / "m", method="script")
+    network, _ = opened(learn.to_torchscript(tmp_path / "m"))
+    as_predict = learn._as_program(None)[4]
+    for shape in ((1, 1), (3, 5), (200, 2)):  # the last in three windows
+        xs = (torch.randint(2, 9, shape),)
+        np.testing.assert_allclose(network(*xs).detach().numpy(), as_predict(xs), atol=1e-5)
 
 
 def test_newer_pythons_and_other_methods_are_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

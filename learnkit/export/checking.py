@@ -16,7 +16,17 @@ from torch import Tensor
 
 from learnkit.core.errors import ExportError
 
-__all__ = ["TOLERANCE", "Axes", "Expected", "check", "first_cause", "not_translated", "of_any_length", "quiet"]
+__all__ = [
+    "TOLERANCE",
+    "Axes",
+    "Expected",
+    "check",
+    "constants_are_errors",
+    "first_cause",
+    "not_translated",
+    "of_any_length",
+    "quiet",
+]
 
 TOLERANCE = 1e-4
 """Largest difference of a probability, or of a value as a share of it where it is above 1."""
@@ -85,6 +95,15 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def constants_are_errors() -> None:
+    """Make it an error, inside of `quiet`, that a trace takes a value for a constant: it would be that of these items for ever.
+
+    The libraries of layers only ask whether shapes fit.
+    """
+    warnings.simplefilter("error", torch.jit.TracerWarning)
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"(torch|torchvision|timm)\.")
 
 
 def first_cause(exc: BaseException) -> BaseException:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from learnkit.core.errors import optional_import
 from learnkit.data.files import PathLike, as_path, atomic_path
-from learnkit.export.checking import Axes, Expected, check, not_translated, quiet
+from learnkit.export.checking import Axes, Expected, check, constants_are_errors, not_translated, quiet
 from learnkit.runtime.model import METADATA
 
 __all__ = ["write_onnx"]
@@ -102,9 +101,7 @@ def _translated(model: nn.Module, xs: tuple[Tensor, ...], axes: Axes) -> bytes:
     try:
         with quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
             if traced:
-                # A value that was taken for a constant is an error, but for those that PyTorch's own layers only check.
-                warnings.simplefilter("error", torch.jit.TracerWarning)
-                warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.")
+                constants_are_errors()
                 file = Path(folder, "traced.onnx")
                 torch.onnx.export(
                     model,

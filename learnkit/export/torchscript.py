@@ -9,7 +9,6 @@ import copy
 import io
 import json
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,16 @@ from torch import Tensor, nn
 
 from learnkit.core.errors import ExportError, check_choice, warn_once
 from learnkit.data.files import PathLike, as_path, atomic_path
-from learnkit.export.checking import Axes, Expected, check, first_cause, not_translated, of_any_length, quiet
+from learnkit.export.checking import (
+    Axes,
+    Expected,
+    check,
+    constants_are_errors,
+    first_cause,
+    not_translated,
+    of_any_length,
+    quiet,
+)
 
 __all__ = ["DESCRIPTION", "write_torchscript"]
 
@@ -109,10 +117,7 @@ def _translated(model: nn.Module, xs: tuple[Tensor, ...], meta: Mapping[str, Any
     content = io.BytesIO()
     try:
         with quiet(), torch.no_grad():
-            # Where a value decides what is done next, a trace would always do what it did for these items. The libraries of layers
-            # only ask whether shapes fit.
-            warnings.simplefilter("error", torch.jit.TracerWarning)
-            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"(torch|torchvision|timm)\.")
+            constants_are_errors()
             if method == "script":
                 for name, part in model.named_children():
                     setattr(model, name, torch.jit.script(part))

@@ -262,6 +262,7 @@ ELSEWHERE = {
     r"load_learner\((metrics|callbacks)\)": "handed to Learner",
     r"Learner\.fine_tune\((metrics|callbacks)\)": "as Learner.follow",
     r"fit\(players\)": "tests/train/test_players.py",
+    r"app\(cors_origin\)": "one origin may be a text",
     r"LRFindResult\(": "a record that lr_find makes",
     r"(Draw|ClassActivationMap)\(": "records that the library makes",
     r"Run": "made by the loop",

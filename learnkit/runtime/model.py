@@ -117,7 +117,9 @@ class RuntimeModel:
             self.session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             found = self.session.get_modelmeta().custom_metadata_map
         except Exception as exc:  # the errors of onnxruntime have no base of their own
-            raise CheckpointError(f"{name} is no model that can be opened: {exc}") from exc
+            raise CheckpointError(
+                f"{name} is no model that can be opened; a file that `learn.to_onnx` wrote is expected. {exc}"
+            ) from exc
         self.meta = _read_meta(found.get(METADATA), name)
         self.name, self.version = name, hashlib.sha256(content).hexdigest()[:12]
         self.kind, self.task, self.created = str(self.meta["kind"]), str(self.meta["task"]), str(self.meta["created"])
@@ -152,6 +154,11 @@ class RuntimeModel:
     def instance(self, value: Any) -> Any:
         """Return the item of a JSON value, or raise a `DataError` that says what is wrong with it."""
         return self.preparation.instance(value)
+
+    def unseen(self, item: Any) -> list[str]:
+        """Return the columns of a row whose category training did not have; of other kinds nothing."""
+        find: Callable[[Any], list[str]] | None = getattr(self.preparation, "unseen", None)
+        return [] if find is None else find(item)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Return what the network gives for prepared inputs: probabilities or values, the items first."""

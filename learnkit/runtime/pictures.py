@@ -98,6 +98,11 @@ def _listed(items: Any) -> Sequence[Any]:
     if isinstance(items, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(items, "read"):
         return [items]
     if isinstance(items, np.ndarray):
+        if items.ndim == 3 and items.shape[0] == 3 and items.shape[-1] != 3:
+            raise DataError(
+                f"pixels are (H, W, 3), and (n, H, W, 3) for several pictures; got {items.shape}. If the colours come first, give "
+                "`x.transpose(1, 2, 0)`."
+            )
         return [items] if items.ndim == 2 or (items.ndim == 3 and items.shape[-1] == 3) else [*items]
     if isinstance(items, Iterable) and not isinstance(items, Mapping):
         return list(items)

@@ -90,7 +90,17 @@ class TablePreparation:
             raise DataError(
                 f"the row has no column {_some([repr(name) for name in missing])}; a value that is missing is null."
             )
+        for column in self.columns:
+            _check_type(column, value[column["name"]])
         return value
+
+    def unseen(self, row: Mapping[str, Any]) -> list[str]:
+        """Return the columns of a row whose level training did not have."""
+        return [
+            name
+            for name, code_of in self._codes.items()
+            if not is_missing(row[name]) and _plain(row[name], self._by_name[name]["values"]) not in code_of
+        ]
 
     def from_text(self, row: Mapping[str, str]) -> dict[str, Any]:
         """Return the row of the cells of a CSV file, each as the kind of value that it was in training.
@@ -279,7 +289,35 @@ _MISSING = ("", "NA", "NaN", "nan", "N/A", "null", "NULL", "None")
 _TRUTH = {"true": True, "True": True, "TRUE": True, "1": True, "1.0": True} | {
     "false": False, "False": False, "FALSE": False, "0": False, "0.0": False
 }  # fmt: skip
-_READERS: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": _TRUTH.__getitem__}
+
+
+def _whole(cell: str) -> int:
+    """Read a whole number, also as pandas writes those of a column with gaps: `7.0`."""
+    try:
+        return int(cell)
+    except ValueError:
+        number = float(cell)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
+_READERS: dict[str, Callable[[str], Any]] = {"int": _whole, "float": float, "bool": _TRUTH.__getitem__}
+
+
+def _check_type(column: Mapping[str, Any], value: Any) -> None:
+    """Refuse a value of JSON that is of another type than training had: it would count as one that was never seen."""
+    if value is None:
+        return
+    kind = column["values"] if column["kind"] == "category" else "number"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind in ("text", "date", "other") and (is_number or isinstance(value, bool)):
+        raise DataError(f"column {column['name']!r} held text in training; got {value!r}. Give it in quotes.")
+    if kind in ("int", "float") and not is_number and not isinstance(value, list | dict):
+        hint = " Give it without quotes." if isinstance(value, str) else ""
+        raise DataError(f"column {column['name']!r} held numbers in training; got {value!r:.60}.{hint}")
+    if kind == "number" and isinstance(value, bool) and not (column.get("boolean") or column["dtype"] == "bool"):
+        raise DataError(f"column {column['name']!r} held numbers in training; got {value!r}.")
 
 
 def is_missing(value: Any) -> bool:

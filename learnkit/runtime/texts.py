@@ -77,8 +77,8 @@ class TextPreparation:
 
 def _texts(items: Any) -> list[str]:
     values = [items] if isinstance(items, str) else items
-    if isinstance(values, bytes | Mapping) or not isinstance(values, Iterable):
-        raise DataError(f"texts must be a list of texts; got {type(values).__name__}.")
+    if isinstance(values, bytes | Mapping) or hasattr(values, "columns") or not isinstance(values, Iterable):
+        raise DataError(f"texts must be a list of texts, or a column of a frame; got {type(values).__name__}.")
     texts = []
     for row, value in enumerate(values):
         if isinstance(value, str):

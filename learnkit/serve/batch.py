@@ -89,7 +89,7 @@ def predict_file(
     target = Path(output)
     rows, writer = source_of(Path(source)), writer_of(target)
     size = piece or (PICTURES if model.kind == "pictures" else PIECE)
-    job = Job(model, rows, writer, target, size, probabilities, column)
+    job = Job(model, rows, writer, Path(source), target, size, probabilities, column)
     return job.run(progress or (lambda done, total: None))
 
 
@@ -101,12 +101,13 @@ class Job:
         model: RuntimeModel,
         source: Source,
         writer: Writer,
+        path: Path,
         target: Path,
         size: int,
         probabilities: bool,
         column: str,
     ) -> None:
-        self.model, self.source, self.writer, self.target = model, source, writer, target
+        self.model, self.source, self.writer, self.path, self.target = model, source, writer, path, target
         self.size, self.column = size, column
         self.probabilities = probabilities and model.task in ("category", "multi")
         self.results = self._result_columns()
@@ -133,6 +134,8 @@ class Job:
 
     def _check(self) -> None:
         """Refuse what cannot work, before anything is written."""
+        if self.target.resolve() == self.path.resolve():
+            raise DataError(f"the output would take the place of the source, {self.path}; give it another name.")
         if isinstance(self.source, FolderSource) is not (self.model.kind == "pictures"):
             raise DataError(f"this model takes {self.model.kind}: give it {_WANTED[self.model.kind]}.")
         if taken := [name for name in self.results if name in self.source.columns]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
+    except KeyboardInterrupt:
+        again = " The same command goes on where it was." if options.run is _predict else ""
+        print(f"learnkit: stopped.{again}", file=sys.stderr)
+        return 130
     except (LearnkitError, OSError, ValueError) as exc:
         print(f"learnkit: {exc}", file=sys.stderr)
         return 2
@@ -181,6 +186,16 @@ def _serve(options: argparse.Namespace) -> None:
         limits=limits,
         threads=options.threads,
     )
+    if not 0 <= options.port < 2**16:
+        raise ValueError(f"`--port` must be between 0 and 65535; got {options.port}.")
+    with socket.socket(socket.AF_INET6 if ":" in options.host else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((options.host, options.port))
+        except OSError as exc:
+            raise ValueError(
+                f"{options.host}:{options.port} cannot be listened on ({exc}); choose another --port."
+            ) from exc
     listen(application, limits, host=options.host, port=options.port, log_level=options.log_level)
 
 

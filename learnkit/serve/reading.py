@@ -29,10 +29,11 @@ _TYPES = {dict: "an object", list: "a list", str: "a text", bool: "a truth value
 
 @dataclass(frozen=True)
 class Reading:
-    """The instances of a request as a model takes them, and the columns among them that it does not know."""
+    """The instances of a request as a model takes them, the columns it does not know, and those with a category it does not know."""
 
     items: list[Any]
     unknown: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 def read_request(body: bytes, content_type: str, served: Served, limits: Limits) -> Reading:
@@ -93,6 +94,8 @@ def read_instances(values: Sequence[Any], served: Served, limits: Limits) -> Rea
     unknown: dict[str, None] = {}
     items: list[Any] = []
     pixels = 0
+    unseen: dict[str, None] = {}
+    spot = getattr(served.model, "unseen", None)
     for i, value in enumerate(values):
         loc = ("body", "instances", i)
         value = shaped(value, served, limits, loc)
@@ -106,7 +109,9 @@ def read_instances(values: Sequence[Any], served: Served, limits: Limits) -> Rea
         if served.model.kind == "pictures":
             pixels = _add_pixels(item, pixels, limits, loc)
         items.append(item)
-    return Reading(items, tuple(unknown))
+        if spot is not None:
+            unseen |= dict.fromkeys(spot(item))
+    return Reading(items, tuple(unknown), tuple(unseen))
 
 
 def shaped(value: Any, served: Served, limits: Limits, loc: tuple[str | int, ...]) -> Any:

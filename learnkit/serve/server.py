@@ -19,7 +19,7 @@ from learnkit.serve.guard import Guard
 from learnkit.serve.limits import Limits
 from learnkit.serve.metrics import CountRequests
 from learnkit.serve.models import Servable, Served
-from learnkit.serve.reading import read_request
+from learnkit.serve.reading import Reading, read_request
 from learnkit.serve.refusals import Refusal
 from learnkit.serve.service import Service
 from learnkit.serve.web import (
@@ -36,7 +36,7 @@ from learnkit.serve.web import (
 __all__ = ["WARNING", "app"]
 
 WARNING = "X-Learnkit-Warning"
-"""The header that says which columns were ignored."""
+"""The header that says which columns were ignored, and where a category was never seen."""
 VARIANT_KEY = "X-Variant-Key"
 """The header that says for whom a request is, so that all of theirs go to one model."""
 
@@ -196,7 +196,7 @@ def _add_own_routes(made: FastAPI, service: Service) -> None:
             found, reading = await service.answers(
                 request, served, lambda body: read_request(body, content_type, served, service.limits)
             )
-            return {"model": served.stamp(), "predictions": found}, _warning(reading.unknown)
+            return {"model": served.stamp(), "predictions": found}, _warning(reading)
 
         if model is not None:
             answer, headers = await answers(service.named(model))
@@ -269,7 +269,7 @@ def _add_v2_routes(made: FastAPI, service: Service) -> None:
         found, reading = await service.answers(
             request, served, lambda body: v2.read_infer(body, content_type, served, service.limits)
         )
-        return JSONResponse(v2.infer_response(found, reading, served), headers=_warning(reading.unknown))
+        return JSONResponse(v2.infer_response(found, reading, served), headers=_warning(reading))
 
 
 def _of_version(service: Service, name: str, version: str | None) -> Any:
@@ -281,12 +281,17 @@ def _of_version(service: Service, name: str, version: str | None) -> Any:
     return served
 
 
-def _warning(unknown: Sequence[str]) -> dict[str, str]:
-    """Return a header that names what was ignored; in ASCII, for the names are the client's."""
-    if not unknown:
-        return {}
-    names = ", ".join(json.dumps(name[:50]) for name in unknown[:10])
-    return {WARNING: f"ignored, as training did not have them: {names}{', ...' if len(unknown) > 10 else ''}"}
+def _warning(reading: Reading) -> dict[str, str]:
+    """Return a header that names what was ignored, or counts as missing; in ASCII, for the names are the client's."""
+    said = [
+        f"{what}: {', '.join(json.dumps(name[:50]) for name in names[:10])}{', ...' if len(names) > 10 else ''}"
+        for what, names in (
+            ("ignored, as training did not have them", reading.unknown),
+            ("never seen in training, so it counts as missing, is a value of", reading.unseen),
+        )
+        if names
+    ]
+    return {WARNING: "; ".join(said)} if said else {}
 
 
 def _page(names: list[str]) -> str:

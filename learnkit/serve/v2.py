@@ -101,7 +101,7 @@ def read_infer(body: bytes, content_type: str, served: Served, limits: Limits) -
             raise Refusal(422, "there must be an input `text`.", loc=("body", "inputs"), kind="missing")
         instances = list(columns["text"])
     reading = read_instances(instances, served, limits)
-    return InferRequest(reading.items, reading.unknown, number, _wanted(wanted, served))
+    return InferRequest(reading.items, reading.unknown, reading.unseen, number, _wanted(wanted, served))
 
 
 def infer_response(answers: Sequence[dict[str, Any]], request: InferRequest, served: Served) -> dict[str, Any]:

@@ -193,3 +193,40 @@ def test_columns_that_pass_through_are_refused():
     assert data.prep is not None
     with pytest.raises(DataError, match="takes 'Rooms' as they are"):
         data.prep.portable()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"State": 7}, "'State' held text in training; got 7. Give it in quotes"),
+        ({"Store": "7"}, "'Store' held numbers in training; got '7'. Give it without quotes"),
+        ({"Rooms": True}, "'Rooms' held numbers in training; got True"),
+    ],
+)
+def test_a_json_value_of_another_type_is_refused(change, words):
+    with pytest.raises(DataError, match=words):
+        RUNTIME.instance({**JSON_ROW, **change})
+
+
+RUNTIME = TablePreparation(json.loads(json.dumps(PREP.portable())))
+JSON_ROW = {**GOOD, "Day": "2015-07-31T00:00:00"}
+
+
+def test_levels_that_were_never_seen_are_known_by_their_column():
+    assert RUNTIME.unseen(RUNTIME.instance(JSON_ROW)) == []
+    assert RUNTIME.unseen(RUNTIME.instance({**JSON_ROW, "State": "XX", "Store": 99, "Size": None})) == [
+        "State",
+        "Store",
+    ]
+
+
+def test_cells_of_a_csv_file_are_read_as_training_had_them():
+    row = {
+        **{name: str(value) for name, value in JSON_ROW.items()},
+        "Store": "7.0",
+        "Km": "",
+        "Size": "NA",
+        "Extra": "x",
+    }
+    read = RUNTIME.from_text(row)
+    assert (read["Store"], read["Km"], read["Size"], read["Open"], read["Extra"]) == (7, None, None, True, "x")

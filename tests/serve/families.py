@@ -82,7 +82,7 @@ def bodies() -> Iterator[tuple[str, str, bytes, tuple[int, ...]]]:
     columns = json.loads(ROW)
     for column in columns:
         for value in [*NO_SCALARS, *NO_JSON, *NO_NUMBERS, *HUGE]:
-            is_text = column == "State" and value in [*NO_NUMBERS, *HUGE]
+            is_text = column == "State" and value in NO_NUMBERS  # a text like any other, never seen
             status = 200 if is_text or (column, value) == ("Age", "3.5e38") else 422  # scaled it is a float32
             yield f"{column} = {value[:24]}", "real-table", _row(column, value), (status,)
     for key, value in (

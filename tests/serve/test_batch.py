@@ -245,3 +245,12 @@ def test_a_source_is_read_in_pieces_from_any_of_them(tmp_path):
         csv.writer(file).writerows([["a", "b"], ["two\nlines", 'comma, quote " ']])
     (piece,) = source_of(tmp_path / "quoted.csv").pieces(10, 0)
     assert piece.rows == [{"a": "two\nlines", "b": 'comma, quote " '}]
+
+
+def test_the_output_never_takes_the_place_of_the_source(table, tmp_path):
+    source = tmp_path / "in.csv"
+    rows_of(3).to_csv(source, index=False)
+    before = source.read_bytes()
+    with pytest.raises(DataError, match="would take the place of the source"):
+        predict_file(table, source, tmp_path / "." / "in.csv")
+    assert source.read_bytes() == before

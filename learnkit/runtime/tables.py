@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, user_stacklevel
+from learnkit.runtime.columns import columns_of, is_missing, some
 
 __all__ = ["TablePreparation"]
 
@@ -33,6 +35,8 @@ class TablePreparation:
         self.columns: list[dict[str, Any]] = prep["columns"]
         self.names = [column["name"] for column in self.columns]
         self._by_name = {column["name"]: column for column in self.columns}
+        # JSON and CSV know names as text only; those of an array's columns are numbers.
+        self._named = {str(name): name for name in self.names}
         self.cats, self.conts, self.other = prep["cats"], prep["conts"], set(prep["other"])
         self._codes = {
             column["name"]: {level: code for code, level in enumerate(column["levels"], start=1)}
@@ -59,12 +63,13 @@ class TablePreparation:
         DataError
             If a column is missing, or holds something else than in training; column and row are named.
         """
-        columns, n = self._columns_of(items)
+        columns = columns_of(items)
+        n = self._check(columns)
         notes: list[str] = []
         known = {*self.names, *self.other}
         extra = [name for name, values in columns.items() if name not in known and not all(map(is_missing, values))]
         if extra:
-            notes.append(f"{len(extra)} column(s) were not there in training and are ignored: {_some(extra)}")
+            notes.append(f"{len(extra)} column(s) were not there in training and are ignored: {some(extra)}")
         made: dict[Any, NDArray[Any]] = {}
         for column in self.columns:
             made |= (
@@ -77,7 +82,7 @@ class TablePreparation:
         for j, name in enumerate(self.cats):
             cats[:, j] = made[name]
         for j, name in enumerate(self.conts):
-            conts[:, j] = made[name] if name not in self.constant else np.float32(self.constant[name])
+            conts[:, j] = self._as_the_network_takes_it(name, made[name], notes)
         if notes:
             warnings.warn("preparing the rows: " + "; ".join(notes) + ".", stacklevel=user_stacklevel())
         return {"cats": cats, "conts": conts}
@@ -86,13 +91,14 @@ class TablePreparation:
         """Return the row of a JSON object."""
         if not isinstance(value, dict):
             raise DataError(f"a row must be an object, {{column: value}}; got {type(value).__name__}.")
-        if missing := [name for name in self.names if name not in value]:
+        row = {self._named.get(name, name): cell for name, cell in value.items()}
+        if missing := [name for name in self.names if name not in row]:
             raise DataError(
-                f"the row has no column {_some([repr(name) for name in missing])}; a value that is missing is null."
+                f"the row has no column {some([repr(name) for name in missing])}; a value that is missing is null."
             )
         for column in self.columns:
-            _check_type(column, value[column["name"]])
-        return value
+            _check_type(column, row[column["name"]])
+        return row
 
     def unseen(self, row: Mapping[str, Any]) -> list[str]:
         """Return the columns of a row whose level training did not have."""
@@ -112,9 +118,10 @@ class TablePreparation:
         DataError
             If a cell is no number where training had numbers.
         """
-        return {name: self._cell(name, cell) for name, cell in row.items()}
+        named = {self._named.get(name, name): cell for name, cell in row.items()}
+        return {name: self._cell(name, cell) for name, cell in named.items()}
 
-    def _cell(self, name: str, cell: str) -> Any:
+    def _cell(self, name: Any, cell: str) -> Any:
         column = self._by_name.get(name)
         if column is None:
             return cell
@@ -147,44 +154,52 @@ class TablePreparation:
             for column in self.columns
         ]
 
-    def _columns_of(self, items: Any) -> tuple[dict[Any, list[Any]], int]:
-        if hasattr(items, "columns") and hasattr(items, "iloc"):
-            columns = {name: items[name].tolist() for name in items.columns}
-        elif isinstance(items, Mapping):
-            several = {name for name, value in items.items() if isinstance(value, list | tuple | np.ndarray)}
-            sizes = {len(items[name]) for name in several}
-            if len(sizes) > 1:
-                raise DataError(f"the columns of the dict do not make rows: they have {_some(sorted(sizes))} values.")
-            n = sizes.pop() if sizes else 1
-            columns = {name: list(value) if name in several else [value] * n for name, value in items.items()}
-        elif isinstance(items, Sequence) and items and all(isinstance(row, Mapping) for row in items):
-            names = dict.fromkeys(name for row in items for name in row)
-            columns = {name: [row.get(name) for row in items] for name in names}
-        else:
-            raise DataError(f"rows must be a dict or a list of dicts, not empty; got {type(items).__name__}.")
+    def _check(self, columns: Mapping[Any, Sequence[Any]]) -> int:
+        """Return how many rows there are, if every column that training had is there."""
         missing = [repr(name) for name in self.names if name not in columns]
         if missing:
-            there = _some([repr(name) for name in columns], 20) or "none"
-            raise DataError(f"the frame, unlike that of the training, has no column {_some(missing)}; it has: {there}.")
+            there = some([repr(name) for name in columns], 20) or "none"
+            raise DataError(f"the frame, unlike that of the training, has no column {some(missing)}; it has: {there}.")
         n = len(next(iter(columns.values())))
         if not n:
             raise DataError("the frame has no rows.")
-        return columns, n
+        return n
+
+    def _as_the_network_takes_it(self, name: Any, values: NDArray[Any], notes: list[str]) -> NDArray[np.float32]:
+        """Return a prepared column in single precision; of one that never changed in the training rows, that value."""
+        with np.errstate(over="ignore"):
+            single = values.astype(np.float32)
+        if not np.isfinite(single).all():
+            row = int(np.isfinite(single).argmin())
+            raise DataError(
+                f"column {name!r} holds {values[row]:g} in row {row}, too large a number for a model; scale the column."
+            )
+        if name not in self.constant:
+            return single
+        value = np.float32(self.constant[name])
+        if n := int((~np.isclose(single, value, rtol=1e-5, atol=1e-6)).sum()):
+            column = self._by_name.get(name, {})
+            raw = float(value) * column.get("std", 1.0) + column.get("mean", 0.0)
+            notes.append(f"{n:,} value(s) of {name!r}, which was always {raw:g} in training, became that")
+        return np.full_like(single, value)
 
     def _category(
         self, column: Mapping[str, Any], columns: Mapping[Any, list[Any]], notes: list[str]
     ) -> dict[Any, Any]:
         name, code_of = column["name"], self._codes[column["name"]]
         untrained = self.untrained.get(name, ())
-        codes, unseen, never = [], [], []
+        if column["values"] == "int":
+            _check_whole(columns[name], name)
+        codes, unseen = [], []
         for i, value in enumerate(columns[name]):
             if is_missing(value):
                 codes.append(0)
                 continue
             try:
+                hash(value)  # of "other" values the text would be looked up
                 code = code_of.get(_plain(value, column["values"]), 0)
-            except TypeError as exc:  # a list, say
-                raise DataError(f"column {name!r} holds {value!r:.60} in row {i}, which is no single value.") from exc
+            except (TypeError, ValueError) as exc:  # a list, or a span of time
+                raise DataError(f"column {name!r} holds {value!r:.60} in row {i}: {exc}.") from exc
             if not code:
                 unseen.append(value)
             codes.append(code)
@@ -223,18 +238,30 @@ def _made_of(column: Mapping[str, Any]) -> list[Any]:
 
 def _never_seen(name: Any, values: Sequence[Any], hint: str) -> str:
     examples = list(dict.fromkeys(map(str, values)))
-    return f"{len(values):,} value(s) of {name!r} were never seen in training ({_some(examples)}) and became 0, as if missing{hint}"
+    return f"{len(values):,} value(s) of {name!r} were never seen in training ({some(examples)}) and became 0, as if missing{hint}"
+
+
+def _check_whole(values: Sequence[Any], name: Any) -> None:
+    """Refuse floats so large that the whole number that was meant may be another."""
+    odd = [i for i, value in enumerate(values) if isinstance(value, float) and abs(value) >= EXACT]
+    if odd:
+        raise DataError(
+            f"column {name!r} held whole numbers in training; row {odd[0]} has the float {values[odd[0]]!r}, which cannot tell "
+            f"apart those above {EXACT:,}. Give whole numbers, in every row, or text."
+        )
 
 
 def _number(column: Mapping[str, Any], columns: Mapping[Any, list[Any]], notes: list[str]) -> dict[Any, Any]:
     name, fill = column["name"], column["fill"]
-    values = _floats(columns[name], name)
+    values, kind = _floats(columns[name], name)
     known = ~np.isnan(values)
     boolean = column.get("boolean", column["dtype"] == "bool")
     if boolean and (odd := known & (values != 0) & (values != 1)).any():
         raise DataError(
             f"column {name!r} was true or false in training; here it holds {values[odd][0]:g} in row {int(odd.argmax())}."
         )
+    if kind == "bool" and not boolean:
+        notes.append(f"{name!r} was made of numbers in training and is true or false here, taken as 1 and 0")
     made: dict[Any, Any] = {}
     if column["flag"]:
         made[f"{name}_na"] = ~known
@@ -247,44 +274,60 @@ def _number(column: Mapping[str, Any], columns: Mapping[Any, list[Any]], notes: 
             notes.append(f"{n:,} value(s) of {name!r}, which was always {always} in training, became that")
         values = np.full(len(values), fill)
     values = np.where(np.isnan(values), fill, values)
-    if (column["mean"], column["std"]) != (0.0, 1.0):
-        with np.errstate(over="ignore"):  # the same steps as in training, or the last bit is another
-            scaled = ((values - column["mean"]) / column["std"]).astype(column["dtype"])
-    else:
-        scaled = values.astype(column["dtype"])
-    with np.errstate(over="ignore"):
-        single = scaled.astype(np.float32)
-    if not np.isfinite(single).all():
-        row = int(np.isfinite(single).argmin())
+    if (column["mean"], column["std"]) == (0.0, 1.0):
+        return made | {name: values.astype(column["dtype"])}
+    with np.errstate(over="ignore"):  # the same steps as in training, or the last bit is another
+        scaled = ((values - column["mean"]) / column["std"]).astype(column["dtype"])
+    if not np.isfinite(scaled).all():
+        row = int(np.isfinite(scaled).argmin())
         raise DataError(
             f"column {name!r} holds {values[row]:g} in row {row}, too large a number beside those of training."
         )
-    return made | {name: single}
+    return made | {name: scaled}
 
 
-def _floats(values: Iterable[Any], name: Any) -> NDArray[np.float64]:
-    """Return numbers with NaN for what is missing; text is no number."""
-    found = []
+def _floats(values: Sequence[Any], name: Any) -> tuple[NDArray[np.float64], str | None]:
+    """Return numbers with NaN for what is missing, and of what kind all of them are: "bool", "number" or "decimal"."""
+    found = np.full(len(values), np.nan)
+    kind, first = None, None
     for i, value in enumerate(values):
         if is_missing(value):
-            found.append(np.nan)
             continue
-        if not isinstance(value, bool | int | float | np.bool_ | np.number):
+        own = _kind(value)
+        if own is None:
             hint = " Give it without quotes." if isinstance(value, str) else ""
             raise DataError(
                 f"column {name!r} was made of numbers in training; here it holds {value!r:.60} ({type(value).__name__}) in row "
                 f"{i}.{hint}"
             )
+        if kind is None:
+            kind, first = own, value
+        elif own != kind:
+            raise DataError(
+                f"column {name!r} mixes types: {first!r} ({type(first).__name__}) and, in row {i}, {value!r} "
+                f"({type(value).__name__}). Make it one."
+            )
         try:
-            number = float(value)
+            found[i] = float(value)
         except OverflowError:
-            number = np.inf
-        if np.isinf(number):
+            found[i] = np.inf
+        if np.isinf(found[i]):
             raise DataError(f"column {name!r} holds an infinite value, or one too large, in row {i}; make it missing.")
-        found.append(number)
-    return np.array(found, np.float64)
+    return found, kind
 
 
+def _kind(value: Any) -> str | None:
+    if isinstance(value, bool | np.bool_):
+        return "bool"
+    if isinstance(value, np.timedelta64):  # an integer, to numpy
+        return None
+    if isinstance(value, int | float | np.integer | np.floating):
+        return "number"
+    return "decimal" if isinstance(value, decimal.Decimal) else None
+
+
+EXACT = 2**53
+"""Up to here a float holds every whole number."""
 _MISSING = ("", "NA", "NaN", "nan", "N/A", "null", "NULL", "None")
 _TRUTH = {"true": True, "True": True, "TRUE": True, "1": True, "1.0": True} | {
     "false": False, "False": False, "FALSE": False, "0": False, "0.0": False
@@ -320,27 +363,29 @@ def _check_type(column: Mapping[str, Any], value: Any) -> None:
         raise DataError(f"column {column['name']!r} held numbers in training; got {value!r}.")
 
 
-def is_missing(value: Any) -> bool:
-    """Whether a value stands for none: `None`, NaN, and pandas' own."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    if isinstance(value, np.datetime64):
-        return bool(np.isnat(value))
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
-
-
 def _plain(value: Any, values: str) -> Any:
-    """Return a value as levels are kept: dates as text, others as they are."""
+    """Return a value as levels are kept: dates and what is "other" as text, others as they are."""
     if values == "date":
         if isinstance(value, np.datetime64):
-            value = value.astype("datetime64[us]").item()
+            return _iso(value)
         if isinstance(value, datetime.datetime):
             return value.isoformat()
         return f"{value.isoformat()}T00:00:00" if isinstance(value, datetime.date) else value
     if values == "other":
+        if type(value) is datetime.timedelta or isinstance(value, np.timedelta64):
+            raise ValueError('a span of time is to be given as its text, such as "1 days 00:00:00"')
         return str(value)
-    return value.item() if isinstance(value, np.generic) else value
+    # The item of a date is a number, which might be that of a level.
+    return (
+        value
+        if isinstance(value, np.datetime64 | np.timedelta64) or not isinstance(value, np.generic)
+        else value.item()
+    )
 
 
-def _some(values: Sequence[Any], n: int = 5) -> str:
-    return ", ".join(map(str, values[:n])) + (", ..." if len(values) > n else "")
+def _iso(value: np.datetime64) -> str:
+    """Return a date and time as text, with a fraction of a second where there is one, in six digits or in nine."""
+    fine = np.datetime_data(value)[0] in ("ns", "ps", "fs", "as")
+    whole, _, fraction = str(value.astype("datetime64[ns]" if fine else "datetime64[us]")).partition(".")
+    fraction = fraction[:6] if fraction.endswith("000") and len(fraction) > 6 else fraction
+    return f"{whole}.{fraction}" if fraction.strip("0") else whole

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError
-from learnkit.runtime.tables import is_missing
+from learnkit.runtime.columns import is_missing
 from learnkit.runtime.tokens import END, Markers, SpacyTokenizer, Tokenizer, ended, line_ends, line_tokens
 
 __all__ = ["TextPreparation"]

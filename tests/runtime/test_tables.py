@@ -171,7 +171,7 @@ def test_what_is_unknown_is_said():
         DataError, match=r"column 'Km' was made of numbers.*'2.0' \(str\) in row 1. Give it without quotes"
     ):
         runtime.prepare([GOOD, {**GOOD, "Km": "2.0"}])
-    with pytest.raises(DataError, match=r"column 'State' holds \['a'\] in row 0, which is no single value"):
+    with pytest.raises(DataError, match=r"column 'State' holds \['a'\] in row 0: unhashable type"):
         runtime.prepare([{**GOOD, "State": ["a"]}])
 
 

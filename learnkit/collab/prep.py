@@ -160,7 +160,9 @@ class RatingPrep(Prep):
             If ids are neither numbers nor text.
         """
         for vocabulary in (self.users, self.items):
-            odd = [value for value in vocabulary.ids.tolist() if not isinstance(value, str | int | float)]
+            # A list of dates would be one of numbers: their nanoseconds.
+            ids = list(vocabulary.ids) if vocabulary.ids.dtype.kind in "mM" else vocabulary.ids.tolist()
+            odd = [value for value in ids if isinstance(value, bool) or not isinstance(value, str | int | float)]
             if odd:
                 raise DataError(
                     f"{vocabulary.what} ids must be numbers or text to be known to other programs; {odd[0]!r} is {type(odd[0]).__name__}. "

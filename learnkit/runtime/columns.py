@@ -13,7 +13,7 @@ import numpy as np
 
 from learnkit.core.errors import DataError
 
-__all__ = ["columns_of", "is_missing", "some"]
+__all__ = ["as_python", "columns_of", "is_missing", "some"]
 
 
 def columns_of(items: Any) -> dict[Any, list[Any]]:
@@ -60,6 +60,12 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, decimal.Decimal):
         return value.is_nan()
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def as_python(value: Any) -> Any:
+    """Return what numpy holds as Python's own value; a date stays, as its item may be a number that means something else."""
+    dates = np.datetime64 | np.timedelta64
+    return value.item() if isinstance(value, np.generic) and not isinstance(value, dates) else value
 
 
 def some(values: Sequence[Any], n: int = 5) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, user_stacklevel
+from learnkit.runtime.columns import as_python, columns_of, some
 
 __all__ = ["RatingPreparation"]
 
@@ -37,7 +38,7 @@ class RatingPreparation:
 
         Parameters
         ----------
-        items : list of (user, item), list of dict, dict of lists, or frame
+        items : iterable of (user, item), list of dict, dict of lists, or frame
             Columns are called as those of the training frame, or `user` and `item`. Unknown ids count as the mean of all, and
             a warning says so.
         """
@@ -69,41 +70,37 @@ class RatingPreparation:
                 return number
         return cell
 
-    def _columns(self, items: Any) -> tuple[Any, Any]:
-        if hasattr(items, "columns") and hasattr(items, "iloc"):
-            items = {name: items[name].tolist() for name in items.columns}
-        if isinstance(items, Mapping):
-            for names in (self.names, ("user", "item")):
-                if all(name in items for name in names):
-                    users, chosen = items[names[0]], items[names[1]]
-                    if isinstance(users, list | tuple | np.ndarray):
-                        if len(users) != len(chosen):
-                            raise DataError(f"there are {len(users)} users and {len(chosen)} items.")
-                        return users, chosen
-                    return [users], [chosen]
-            wanted = " and ".join(map(repr, self.names))
-            raise DataError(
-                f"users and items must be in the columns {wanted}, or 'user' and 'item'; there are: {', '.join(map(str, items))}."
-            )
-        if not isinstance(items, Sequence) or isinstance(items, str | bytes):
+    def _columns(self, items: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+        if hasattr(items, "iloc") or isinstance(items, Mapping):
+            return self._of_both(columns_of(items))
+        if not isinstance(items, Iterable) or isinstance(items, str | bytes):
             raise DataError(f"users and items must be a list of pairs or of dicts; got {type(items).__name__}.")
-        pairs = []
-        for row, item in enumerate(items):
-            if isinstance(item, Mapping):
-                pairs.append(self.instance(item))
-            elif isinstance(item, tuple | list) and len(item) == 2:
-                pairs.append((item[0], item[1]))
-            else:
-                raise DataError(f"row {row} is {item!r:.60}, no pair (user, item).")
-        return [user for user, _ in pairs], [item for _, item in pairs]
+        rows = list(items)
+        if rows and all(isinstance(row, Mapping) for row in rows):
+            return self._of_both(columns_of(rows))
+        for i, row in enumerate(rows):
+            if not isinstance(row, tuple | list) or len(row) != 2:
+                raise DataError(f"row {i} is {row!r:.60}, no pair (user, item).")
+        return [user for user, _ in rows], [item for _, item in rows]
+
+    def _of_both(self, columns: Mapping[Any, Sequence[Any]]) -> tuple[Sequence[Any], Sequence[Any]]:
+        named = {str(name): values for name, values in columns.items()}  # the file knows names as text
+        for user, item in (self.names, ("user", "item")):
+            if user in named and item in named:
+                return named[user], named[item]
+        wanted = " and ".join(map(repr, self.names))
+        raise DataError(
+            f"users and items must be in the columns {wanted}, or 'user' and 'item'; there are: {some([*columns], 20)}."
+        )
 
     def _encoded(self, what: str, ids: Sequence[Any]) -> NDArray[np.int64]:
         code_of, untrained = self.codes[what], self.untrained[what]
         codes, unknown, unrated = [], [], []
         for row, value in enumerate(ids):
-            value = value.item() if isinstance(value, np.generic) else value
+            value = as_python(value)
             try:
-                code = code_of.get(value, 0)
+                # True is 1 to Python, but no id.
+                code = 0 if isinstance(value, bool) else code_of.get(value, 0)
             except TypeError as exc:
                 raise DataError(f"{what} ids must be numbers or text; got {value!r:.60} in row {row}.") from exc
             if not code:
@@ -115,9 +112,8 @@ class RatingPreparation:
         for found, are in ((unknown, "unknown"), (unrated, "without a rating in the training set")):
             if found:
                 distinct = list(dict.fromkeys(map(repr, found)))
-                more = ", ..." if len(distinct) > 5 else ""
                 warnings.warn(
-                    f"{len(distinct)} {what}(s) {are}, {', '.join(distinct[:5])}{more}: the mean embedding is used.",
+                    f"{len(distinct)} {what}(s) {are}, {some(distinct)}: the mean embedding is used.",
                     stacklevel=user_stacklevel(),
                 )
         return np.array(codes, np.int64)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learnkit.core.errors import DataError, user_stacklevel
-from learnkit.runtime.columns import columns_of, is_missing, some
+from learnkit.runtime.columns import as_python, columns_of, is_missing, some
 
 __all__ = ["TablePreparation"]
 
@@ -87,7 +87,7 @@ class TablePreparation:
             warnings.warn("preparing the rows: " + "; ".join(notes) + ".", stacklevel=user_stacklevel())
         return {"cats": cats, "conts": conts}
 
-    def instance(self, value: Any) -> dict[str, Any]:
+    def instance(self, value: Any) -> dict[Any, Any]:
         """Return the row of a JSON object."""
         if not isinstance(value, dict):
             raise DataError(f"a row must be an object, {{column: value}}; got {type(value).__name__}.")
@@ -108,7 +108,7 @@ class TablePreparation:
             if not is_missing(row[name]) and _plain(row[name], self._by_name[name]["values"]) not in code_of
         ]
 
-    def from_text(self, row: Mapping[str, str]) -> dict[str, Any]:
+    def from_text(self, row: Mapping[str, str]) -> dict[Any, Any]:
         """Return the row of the cells of a CSV file, each as the kind of value that it was in training.
 
         An empty cell is missing, and so is `NA` or `nan` where it is no level of a category.
@@ -375,12 +375,7 @@ def _plain(value: Any, values: str) -> Any:
         if type(value) is datetime.timedelta or isinstance(value, np.timedelta64):
             raise ValueError('a span of time is to be given as its text, such as "1 days 00:00:00"')
         return str(value)
-    # The item of a date is a number, which might be that of a level.
-    return (
-        value
-        if isinstance(value, np.datetime64 | np.timedelta64) or not isinstance(value, np.generic)
-        else value.item()
-    )
+    return as_python(value)
 
 
 def _iso(value: np.datetime64) -> str:

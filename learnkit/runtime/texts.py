@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learnkit.core.errors import DataError
+from learnkit.core.errors import DataError, MissingExtraError
 from learnkit.runtime.columns import is_missing
 from learnkit.runtime.tokens import END, Markers, SpacyTokenizer, Tokenizer, ended, line_ends, line_tokens
 
@@ -67,7 +67,12 @@ class TextPreparation:
 
     def _numbers(self, text: str) -> list[int]:
         if self._split is None:  # spaCy is only imported by who splits words
-            words = SpacyTokenizer(self.lang)
+            try:
+                words = SpacyTokenizer(self.lang)
+            except MissingExtraError as exc:
+                raise MissingExtraError(
+                    "this model splits texts by the rules of spaCy, which is not installed. Install it with: pip install spacy"
+                ) from exc
             self._split = Markers(words) if self.markers else words
         split = line_tokens(line_ends(text), self._split, lower=self.lower, characters=self.characters, eos=self.eos)
         ids = [self.number.get(token, 0) for token in ended(split, self.eos)]
@@ -77,8 +82,9 @@ class TextPreparation:
 
 def _texts(items: Any) -> list[str]:
     values = [items] if isinstance(items, str) else items
+    # Of a frame the names of its columns would be read.
     if isinstance(values, bytes | Mapping) or hasattr(values, "columns") or not isinstance(values, Iterable):
-        raise DataError(f"texts must be a list of texts, or a column of a frame; got {type(values).__name__}.")
+        raise DataError(f"texts must be a list of texts; got {type(values).__name__}.")
     texts = []
     for row, value in enumerate(values):
         if isinstance(value, str):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from learnkit.core.errors import DataError, user_stacklevel
 from learnkit.core.listing import some
 from learnkit.data.frames import check_columns, check_frame
+from learnkit.runtime.columns import as_python
 from learnkit.tabular.columns import EXACT_FLOAT64, as_numbers, column_of, kind_of, names_of
 
 __all__ = ["ATTRS_KEY", "CategoryColumn", "Mapper", "NumberColumn"]
@@ -387,5 +388,4 @@ def plain(level: Any, values: str) -> Any:
         return pd.Timestamp(level).isoformat() if isinstance(level, datetime.date | np.datetime64) else level
     if values == "other":
         return str(level)
-    item = level.item() if isinstance(level, np.generic) else level
-    return item
+    return as_python(level)

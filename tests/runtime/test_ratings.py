@@ -60,6 +60,17 @@ def test_codes_are_the_same(pairs):
         [{"user": "ann", "item": 2}, {"user": "bob", "item": 30}],
         pd.DataFrame({"reader": ["ann", "bob"], "book": [2, 1]}),
         pd.DataFrame({"user": ["ann"], "item": [2], "more": [0]}),
+        pd.DataFrame({"reader": pd.Categorical(["ann", "bob"]), "book": [2, 1]}),
+        pd.Series({"reader": "ann", "book": 2}).to_frame().T,
+        {"reader": np.array(["ann", "bob"]), "book": range(1, 3)},
+        {"reader": "ann", "book": [1, 2]},
+        {"reader": ["ann", "bob"], "book": 2},
+        {"reader": ["ann", "bob"], "book": "ab"},
+        [{"reader": "ann", "book": 1}, {"reader": "bob"}],
+        [{"reader": "ann", "book": 1}, {"user": "bob", "item": 2}],
+        [("ann", np.int8(2)), ("ann", 2.0), ("ann", 2.5), ("ann", None), ("ann", float("nan")), ("ann", "2")],
+        [("ann", np.datetime64(2, "ns")), (pd.NA, 1)],
+        [("ann", True)],
     ],
     ids=str,
 )
@@ -80,16 +91,36 @@ def test_what_is_unknown_is_said():
         ("ann", "must be a list of pairs.*got str"),
         ([("ann",)], r"row 0 is \('ann',\), no pair"),
         ({"reader": ["ann"]}, "in the columns 'reader' and 'book', or 'user' and 'item'; there are: reader"),
-        ({"user": ["ann"], "item": [1, 2]}, "1 users and 2 items"),
+        ({"user": ["ann"], "item": [1, 2]}, "do not make rows: they have 1, 2 values"),
+        (pd.DataFrame([["ann", "bob", 1]], columns=["user", "user", "item"]), "names of their own"),
+        ({"user": pd.Series(["ann"]), "item": pd.Series([1])}, "make a frame of it"),
+        ([("ann", 1), {"user": "ann", "item": 1}], "row 1 is .*, no pair"),
         ([(["ann"], 1)], r"user ids must be numbers or text; got \['ann'\] in row 0"),
-        ([{"user": "ann"}], "must be {"),
+        ([{"user": "ann"}], "or 'user' and 'item'; there are: user"),
     ):
         with pytest.raises(DataError, match=words):
             runtime.prepare(rows)
 
 
-def test_ids_that_only_python_knows_are_refused():
-    ids = Vocabulary([("a", 1), ("b", 2)], "user")
-    prep = RatingPrep(ids, Vocabulary(["x"], "item"), np.ones(3), np.ones(2))
-    with pytest.raises(DataError, match=r"user ids must be numbers or text.*\('a', 1\) is tuple"):
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        ([("a", 1), ("b", 2)], r"\('a', 1\) is tuple"),
+        (np.array(["2015-07-31", "2015-08-01"], "datetime64[ns]"), "is datetime64"),
+        ([True, False], "True is bool"),
+    ],
+    ids=["tuples", "dates", "booleans"],
+)
+def test_ids_that_only_python_knows_are_refused(ids, words):
+    prep = RatingPrep(Vocabulary(ids, "user"), Vocabulary(["x"], "item"), np.ones(3), np.ones(2))
+    with pytest.raises(DataError, match=f"user ids must be numbers or text.*{words}"):
         prep.portable()
+
+
+def test_columns_that_are_called_by_numbers():
+    prep = prep_of(FRAME.set_axis([0, 1, 2], axis=1))
+    runtime = RatingPreparation(json.loads(json.dumps(prep.portable())))
+    frame = pd.DataFrame({0: ["ann", "bob"], 1: [2, 1]})
+    ours = next(iter(prep.loader(frame)))
+    assert [x.tolist() for x in runtime.prepare(frame).values()] == [ours[0].tolist(), ours[1].tolist()]
+    assert runtime.instance({"0": "ann", "1": 2}) == ("ann", 2)

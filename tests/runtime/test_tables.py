@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import warnings
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from learnkit import DataError
 from learnkit.datasets import adult_frames
+from learnkit.runtime.columns import is_missing
 from learnkit.runtime.tables import TablePreparation
 from learnkit.tabular import ColumnarModelData, TablePrep, proc_df, train_cats
 
@@ -115,6 +117,149 @@ GOOD = {
     "Always": 3.0,
     "Size": "m",
 }
+
+
+# What a column can hold, one kind of each; what no frame can keep (half a letter, a number of 400 digits) is left out.
+MOMENT = datetime.datetime(2015, 7, 31, 12, 0, 0, 500)
+NASTY: list[Any] = [
+    None, float("nan"), pd.NA, np.datetime64("NaT"),
+    "a", "", "3", "True", "2015-07-31T00:00:00", "é", "(0.995, 2.667]", "1 days 00:00:00", np.str_("a"), b"a",
+    3, 3.0, -0.0, np.int8(3), np.float32(0.1), np.uint64(2**63 + 1), 2**53, 2**53 + 1, float(2**53), 1e39, 1e300, 1e-320,
+    float("inf"), True, np.bool_(False), 1 + 2j, np.complex64(1), Decimal("3"), Decimal("NaN"),
+    DAY, MOMENT, MOMENT.replace(tzinfo=datetime.UTC), pd.Timestamp(MOMENT), np.datetime64("2015-07-31"), np.datetime64("2015-07"),
+    np.datetime64("2015-07-31T00:00:00.123456789"), pd.Timedelta(days=1),
+    datetime.time(3), pd.Interval(0.995, 2.667), pd.Period("2015-02", "M"), {"x": 1}, [1],
+]  # fmt: skip
+COUNTS = [np.datetime64(3, "ns"), np.timedelta64(3, "ns")]
+"""To numpy they are 3, and beside a 3 to pandas now and then, too."""
+MANY = pd.DataFrame(
+    {
+        "text": ["a", "b", None, "a", "3", "True"],
+        "whole": [3, 9, 2**53 + 1, 3, 9, 0],
+        "part": [0.5, 3.0, None, 0.5, 3.0, 2.0],
+        "truth": [True, False, True, True, False, False],
+        "date": pd.Series([DAY, MOMENT, None, DAY, DAY, DAY], dtype="datetime64[us]"),
+        "range": pd.cut([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3),
+        "month": pd.period_range("2015-01", periods=6, freq="M"),
+        "span": pd.to_timedelta([1, 2, 3, 1, 2, 3], unit="D"),
+        "exact": [Decimal("3"), Decimal("1.5")] * 3,
+        "number": [1.0, 2.5, None, 4.0, 1e6, -3.0],
+        "gate": [True, False, True, True, False, True],
+        "same": [3.0] * 6,
+        "late": [1.0, 1.0, 1.0, 1.0, 1.0, 2.0],
+        "y": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+    }
+)
+
+
+def many(**options: Any) -> TablePrep:
+    """Of a table with a column of each kind; the last two rows are for validation."""
+    df, y, _, mapper = proc_df(train_cats(MANY.copy(), [*MANY.columns[:9]]), "y", **options)
+    data = ColumnarModelData.from_data_frame(
+        ".", [4, 5], df, np.float32(y), cat_flds=mapper.cat_flds, bs=4, mapper=mapper
+    )
+    assert data.prep is not None
+    return data.prep
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # levels that only the validation rows have
+    MANY_PREPS = {"scaled": many(), "raw": many(do_scale=False), "one-hot": many(max_n_cat=3)}
+ROW = {name: value for name, value in MANY.head(1).to_dict("records")[0].items() if name != "y"}
+
+
+TEXT_ONLY = ("range", "month", "span", "exact")
+"""Columns whose levels are kept as text, to which a span of time that pandas did not make is refused."""
+
+
+@pytest.mark.parametrize("name", ROW)
+def test_whatever_a_column_holds_has_the_same_outcome(name):
+    """In a row by itself, and beside a usual and a missing value: then a frame may hold it as something else."""
+    prep = MANY_PREPS["scaled"]
+    for value in COUNTS[: 1 if name in TEXT_ONLY else 2]:
+        check_same(prep, [{**ROW, name: value}])
+    for value in NASTY:
+        check_same(prep, [{**ROW, name: value}])
+        # Of a decimal and its equal pandas keeps the first; and beside a number, only some kinds of nothing can be.
+        if name != "exact" and not is_missing(value):
+            check_same(prep, [ROW, {**ROW, name: value}, {**ROW, name: None}])
+
+
+@pytest.mark.parametrize("kind", ["raw", "one-hot"])
+@given(cells=st.dictionaries(st.sampled_from([*ROW]), st.sampled_from(NASTY), max_size=3), alone=st.booleans())
+def test_nasty_rows_have_the_same_outcome(kind, cells, alone):
+    check_same(MANY_PREPS[kind], [{**ROW, **cells}] if alone else {n: [v, v] for n, v in ({**ROW, **cells}).items()})
+
+
+@pytest.mark.parametrize("value", [datetime.timedelta(days=1), np.timedelta64(1, "D")])
+def test_a_span_of_time_that_pandas_would_write_otherwise_is_refused(value):
+    runtime = TablePreparation(json.loads(json.dumps(MANY_PREPS["scaled"].portable())))
+    with pytest.raises(DataError, match="column 'span' holds .* in row 0: a span of time is to be given as its text"):
+        runtime.prepare({**ROW, "span": value})
+
+
+def test_the_forms_that_rows_have():
+    prep = MANY_PREPS["scaled"]
+    frame = pd.DataFrame([ROW, ROW])
+    forms: tuple[Any, ...] = (
+        pd.Series(ROW),
+        (ROW, ROW),
+        {**ROW, "number": [1.0, 2.0]},
+        {**ROW, "whole": range(2, 4)},
+        {**ROW, "whole": pd.Index([3, 9])},
+        {**ROW, "number": np.array([1.0, np.nan])},
+        {**ROW, "number": np.array(1.0)},
+        {**ROW, "number": [1.0, 2.0], "same": [3.0]},
+        {**ROW, "number": []},
+        [ROW, {name: value for name, value in ROW.items() if name != "number"}],
+        [{name: value for name, value in ROW.items() if name != "number"}],
+        {},
+        [{}],
+        frame,
+        frame[:0],
+        frame.astype("category"),
+        frame.convert_dtypes(),
+        frame.assign(whole=pd.array([2**53 + 1, pd.NA], dtype="Int64")),
+        frame.assign(whole=[float(2**53), float("nan")]),
+        pd.concat([frame, frame["text"]], axis=1),
+        frame.set_axis(pd.MultiIndex.from_product([["a"], frame.columns]), axis=1),
+        frame.assign(y=1.0, more="x"),
+        5,
+        None,
+        b"",
+        [[ROW]],
+    )
+    for rows in forms:
+        check_same(prep, rows)
+    with pytest.raises(DataError, match="make a frame of it"):  # pandas would align them by the names of their rows
+        TablePreparation(json.loads(json.dumps(prep.portable()))).prepare({**ROW, "number": pd.Series([1.0])})
+
+
+@pytest.mark.parametrize(
+    "changed", [{"late": 9.0}, {"same": 4.0}, {"number": True}, {"gate": None}, {"text": "3"}], ids=str
+)
+def test_what_learnkit_warns_of_is_said_here_too(changed):
+    prep = MANY_PREPS["scaled"]
+    runtime = TablePreparation(json.loads(json.dumps(prep.portable())))
+    with pytest.warns(UserWarning, match="preparing the rows") as ours:
+        prep.loader({**ROW, **changed})
+    with pytest.warns(UserWarning, match="preparing the rows") as theirs:
+        runtime.prepare({**ROW, **changed})
+    assert [str(warning.message) for warning in theirs] == [str(warning.message) for warning in ours]
+
+
+def test_columns_that_are_called_by_numbers():
+    frame = TRAIN[["State", "Km", "Sales"]].set_axis([0, 1, 2], axis=1)
+    target: Any = 2
+    df, y, _, mapper = proc_df(frame, target)
+    data = ColumnarModelData.from_data_frame(
+        ".", False, df, np.float32(y), cat_flds=mapper.cat_flds, bs=4, mapper=mapper
+    )
+    assert data.prep is not None
+    check_same(data.prep, [{0: "HE", 1: 2.0}, {0: None, 1: None}])
+    runtime = TablePreparation(json.loads(json.dumps(data.prep.portable())))
+    row: dict[Any, Any] = {0: "HE", 1: 2.0}
+    assert runtime.instance({"0": "HE", "1": 2.0}) == runtime.from_text({"0": "HE", "1": "2.0"}) == row
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learnkit import DataError
+from learnkit import DataError, MissingExtraError
 from learnkit.runtime.texts import TextPreparation
 from learnkit.text import Field, TextPrep
 from tests.text.helpers import sentences
@@ -58,6 +60,10 @@ def test_real_texts_give_the_same_numbers(name):
         "<pad> <eos> <up>",
         "SOOOO good!!! !!! !!!",
         "naïve café 😀",
+        "İstanbul ẞß \x85 \u2028 \x00 \ud83d",
+        "a film " * 20_000,
+        np.str_("a film"),
+        pd.NA,
         None,
         float("nan"),
     ]
@@ -81,11 +87,20 @@ def test_one_text_is_a_list_of_it_and_what_is_none_is_said():
         ([3], "text 0 is int 3, not a text"),
         (b"x", "got bytes"),
         ({}, "got dict"),
+        (pd.DataFrame({"text": ["a film"]}), "got DataFrame"),
     ):
         with pytest.raises(DataError, match=words):
             runtime.prepare(items)
     with pytest.raises(DataError, match="must be a text; got list"):
         runtime.instance([])
+
+
+def test_spacy_is_asked_for_by_who_splits_words(monkeypatch):
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    words, characters = (TextPreparation(PREPS[name].portable()) for name in ("words", "characters"))
+    assert characters.prepare(["a film"])["tokens"].shape == (7, 1)
+    with pytest.raises(MissingExtraError, match="splits texts by the rules of spaCy.*pip install spacy"):
+        words.prepare(["a film"])
 
 
 def test_a_tokenizer_of_ones_own_is_refused():

@@ -45,7 +45,7 @@ class TablePreparation:
         }
         made = {name for column in self.columns for name in _made_of(column)}
         if unknown := [name for name in (*self.cats, *self.conts) if name not in made]:
-            raise ValueError(f"the network takes {_some(unknown)}, which no column becomes")
+            raise ValueError(f"the network takes {some(unknown)}, which no column becomes")
         self.untrained = {name: set(codes) for name, codes in prep["untrained"]}
         self.constant = dict(prep["constant"])
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnkit import DataError
@@ -102,6 +102,7 @@ def test_rows_give_the_same_codes_and_numbers(rows):
     check_same(PREP, rows)
 
 
+@settings(max_examples=50)
 @given(rows=st.lists(ROWS, min_size=1, max_size=3))
 def test_one_hot_columns_and_unscaled_numbers_too(rows):
     check_same(ONE_HOT, rows)
@@ -187,6 +188,7 @@ def test_whatever_a_column_holds_has_the_same_outcome(name):
 
 
 @pytest.mark.parametrize("kind", ["raw", "one-hot"])
+@settings(max_examples=30)
 @given(cells=st.dictionaries(st.sampled_from([*ROW]), st.sampled_from(NASTY), max_size=3), alone=st.booleans())
 def test_nasty_rows_have_the_same_outcome(kind, cells, alone):
     check_same(MANY_PREPS[kind], [{**ROW, **cells}] if alone else {n: [v, v] for n, v in ({**ROW, **cells}).items()})

@@ -114,7 +114,7 @@ class Prep(ABC):
         return type(self).__name__
 
     def as_raw(self, xs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return the inputs of a batch of the data as those of raw items, where they differ."""
+        """Return the inputs of a batch as those of raw items, where they differ: of a ranking the item that was taken."""
         return xs
 
     def portable(self) -> dict[str, Any] | None:

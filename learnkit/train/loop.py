@@ -303,7 +303,7 @@ def validate(
 def _on_device(
     model: nn.Module, data: Loaders, device: torch.device, *, channels_last: bool
 ) -> tuple[DeviceLoader, DeviceLoader | None]:
-    """Return loaders that move their batches to the model, which gets the sizes of its lazy layers from the first."""
+    """Return loaders that move their batches to the model; it gets its memory layout, and the sizes of lazy layers, from here."""
     if channels_last:
         model.to(memory_format=torch.channels_last)
     for name, dl in (("training", data.trn_dl), ("validation", data.val_dl)):

@@ -121,7 +121,7 @@ class Checkpoints:
                 every = timedelta(seconds=saved.state["seconds"]) if saved.state["seconds"] else saved.state["every"]
                 self = cls(folder, every, saved.state["keep"], saved.state["call"])
                 self._fit, self.saved = saved.state["fit"], saved
-                damaged = files[files.index(file) + 1 :]
+                damaged = files[files.index(file) + 1 :]  # first to go, when newer ones are complete
                 self._kept = [*damaged, *files[: files.index(file) + 1]]
             except (CheckpointError, KeyError, TypeError, ValueError) as exc:
                 reasons.append(str(exc) if isinstance(exc, CheckpointError) else f"{file} is no checkpoint: {exc!r}.")

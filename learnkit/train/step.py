@@ -42,7 +42,7 @@ class Forward:
     whole : bool
         Whether a tuple that the model returns is the prediction; see `gets_whole`.
     bounds : ClassBounds, optional
-        Where the device cannot be asked for a class that there is none of.
+        On a GPU, where a class that the model has no score for would end the process's use of the device.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class Step:
     def update(self) -> None:
         """Let the optimizer change the weights."""
         run = self.run
-        self.waiting = 0
+        self.waiting = 0  # also if what follows is cancelled: a window ends with its step
         self.scaler.unscale_(run.opt)  # before anybody looks at a norm
         if self.accumulate > 1:  # gradients are a weighted sum so far; make them a mean
             for p in parameters(run.opt):
